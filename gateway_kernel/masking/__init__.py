@@ -1,0 +1,1 @@
+"""Hiding sensitive content: detectors find it, strategies replace it, the masker streams."""

@@ -1,0 +1,1 @@
+"""Readers of SQL dialects, each on the real grammar of its server."""
