@@ -1,0 +1,27 @@
+"""What every protocol room offers and what it is given. One protocol is one folder, listed in `registry.PROTOCOLS`.
+
+A room turns bytes into operations and carries out what the driver decides; it never decides itself.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol as Interface
+
+from edge_agent.gateway import Gateway
+
+
+class Room(Interface):
+    """A protocol room."""
+
+    @property
+    def name(self) -> str:
+        """The protocol's name in edge.yaml: a listener key and a resource's `protocol`."""
+        ...
+
+    def connections(self, gateway: Gateway) -> Callable[[], asyncio.BaseProtocol]:
+        """Return the factory that the listener calls for each accepted connection."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
+        """Let operations in flight finish, tell held ones, close everything within `seconds`."""
+        ...
