@@ -179,7 +179,7 @@ class Chain:
 
 
 def read(line: bytes) -> AuditEvent:
-    """Decode one line. Raises `msgspec.ValidationError` or `msgspec.DecodeError` if it is not an event."""
+    """Decode one line. Raises `msgspec.MsgspecError` or `UnicodeDecodeError` if it is not an event."""
     return _decode(line)
 
 
@@ -189,7 +189,7 @@ def verify(session: str, lines: Iterable[bytes], *, sequence: int = 0, head: str
     for line in lines:
         try:
             event = _decode(line)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise TamperedError(session, chain.sequence, f"is not an audit event: {error}") from error
         if event.session != session:
             raise TamperedError(session, chain.sequence, f"belongs to session {event.session}")

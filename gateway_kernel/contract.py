@@ -49,8 +49,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 class Submission(msgspec.Struct, frozen=True):
     """One operation that needs a review, as the edge judged it. `operation.facts` is never believed: it is read again.
 
-    `original` is what the agent sent where a rewrite changed it. `now` is the edge's clock when it judged; `digest` is `grant.digest` of the
-    operation; `rules` and `policy` say by what it was judged.
+    `original` is what the agent sent where a rewrite changed it. `now` is the edge's clock when it judged; `digest` is
+    `grant.digest` of the operation; `rules` and `policy` say by what it was judged.
     """
 
     v: int
@@ -179,7 +179,7 @@ def without_facts(operation: Operation) -> Operation:
 
 
 def key_hash(key: str) -> str:
-    """How a key is stored: hex SHA-256. Keys carry 256 random bits, so no slow hash is needed (NIST SP 800-63B, 5.1.1.2 is about passwords)."""
+    """How a key is stored: hex SHA-256. Keys carry 256 random bits, so a slow hash would add nothing."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

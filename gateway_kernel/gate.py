@@ -28,7 +28,7 @@ from gateway_kernel.model import Instant, Operation, Session
 from gateway_kernel.policy import Policy
 from gateway_kernel.verdict import Verdict, denial
 
-type Admission = Generator[Command, Answer, None]
+type Admission = Generator[Command, Answer]
 
 
 def admit(operation: Operation, session: Session, policy: Policy, now: Instant) -> Admission:
