@@ -46,7 +46,13 @@ find_python() {
 
 uv=$(find_uv)
 if is_313 .venv/bin/python; then python=.venv/bin/python; else python=$(find_python "$uv"); fi
-"$uv" sync --quiet --locked --all-groups --python "$python"
+"$uv" sync --quiet --locked --all-groups --all-extras --python "$python"
+
+# A PostgreSQL with TLS is the distribution's. Without one, and without the right to install it, the packaged build serves.
+if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  say "installing PostgreSQL from the distribution"
+  apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >&2
+fi
 
 if [ -f tools/build_scanner.py ]; then
   if command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1; then

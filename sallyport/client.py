@@ -1,0 +1,98 @@
+"""The control plane as the command line sees it: one method a request, problems turned into one clear error."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+DEFAULT_URL = "http://127.0.0.1:7071"
+TIMEOUT = 30.0  # seconds for one request
+
+
+class ControlPlaneError(Exception):
+    """The control plane said no, or could not be reached. `status` is the HTTP status, 0 if there was no answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ControlPlane:
+    """A connection with one identity: the key of an administrator, an approver or an auditor."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, follow_redirects=False)
+
+    def __repr__(self) -> str:
+        return f"ControlPlane({self.url!r})"
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """GET and decode JSON."""
+        return self._send(
+            "GET", path, params={name: value for name, value in query.items() if value is not None}
+        ).json()
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """POST JSON and decode JSON (None where the answer is empty)."""
+        return _decoded(self._send("POST", path, json=body))
+
+    def put(self, path: str, body: Any) -> Any:
+        """PUT JSON and decode JSON."""
+        return _decoded(self._send("PUT", path, json=body))
+
+    def delete(self, path: str) -> None:
+        """DELETE."""
+        self._send("DELETE", path)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """GET newline-delimited lines, exactly as they are stored, without their line ends."""
+        content = self._send("GET", path, headers={"Accept": "application/x-ndjson"}).content
+        yield from (line for line in content.split(b"\n") if line)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise ControlPlaneError(
+                f"{self.url} cannot be reached ({error}): is the control plane up? Set SALLYPORT_URL, or run `sallyport up`."
+            ) from error
+        if response.is_success:
+            return response
+        raise ControlPlaneError(_problem(response), response.status_code)
+
+
+def _decoded(response: httpx.Response) -> Any:
+    return response.json() if response.content else None
+
+
+def _problem(response: httpx.Response) -> str:
+    """The problem document of an answer (RFC 9457) as one sentence."""
+    try:
+        problem = response.json()
+        title, detail = problem.get("title", ""), problem.get("detail", "")
+    except (ValueError, AttributeError):
+        title, detail = response.reason_phrase, ""
+    hint = " Set SALLYPORT_KEY to a key that may do this." if response.status_code in {401, 403} else ""
+    return f"{title or response.reason_phrase}{': ' + detail if detail else ''}{hint}"
+
+
+def state_dir() -> Path:
+    """Where `sallyport up` leaves the address and keys of the stack on this machine."""
+    return Path(os.environ.get("SALLYPORT_HOME", "data"))
+
+
+def connect(role: str = "admin") -> ControlPlane:
+    """Connect as SALLYPORT_URL and SALLYPORT_KEY say, else with what `sallyport up` left for `role` (admin or approver)."""
+    url, key = os.environ.get("SALLYPORT_URL", ""), os.environ.get("SALLYPORT_KEY", "")
+    keys = state_dir() / "keys"
+    if not url:
+        found = keys / "url"
+        url = found.read_text().strip() if found.is_file() else DEFAULT_URL
+    if not key:
+        found = keys / role
+        key = found.read_text().strip() if found.is_file() else ""
+    return ControlPlane(url, key)
