@@ -37,3 +37,7 @@ class UnrewritableError(SallyportError):
 
 class TransitionError(SallyportError):
     """A review was told something that its state does not allow."""
+
+
+class UnmaskableError(SallyportError):
+    """Something must be hidden in a response that cannot be read well enough to hide it. Withhold it; never forward it."""
