@@ -132,7 +132,7 @@ class Detection:
         return pieces
 
     def _find(self, data: bytes) -> list[tuple[Span, str]]:
-        return [(span, detector.name) for detector in self._detectors for span in detector.find(data)]
+        return [(span, detector.name) for detector in self.screen.which(data) for span in detector.find(data)]
 
 
 class Masker:

@@ -23,7 +23,7 @@ from . import (
     sas_token,
     us_ssn,
 )
-from .detector import MAX_MATCH, Detector, Span, compile_pattern
+from .detector import MAX_MATCH, Detector, Span, compile_set
 
 REGISTRY: tuple[Detector, ...] = (
     email.DETECTOR,
@@ -54,35 +54,33 @@ def resolve(names: Iterable[str]) -> tuple[Detector, ...]:
 
 
 class Screen:
-    """A first look over much data at once: where could any of these detectors find something?
+    """A first look over much data at once: which of these detectors could find something, and where?
 
     The answer is loose (no boundaries, no check digits) but complete: whatever a detector confirms inside any part of the data
     overlaps one of the spans given here. So raw frames are screened whole, and only the values under a span examined.
     """
 
-    __slots__ = ("_anchored", "_rest")
+    __slots__ = ("_anchored", "_rest", "_set")
 
     def __init__(self, detectors: Iterable[Detector]) -> None:
         chosen = tuple(detectors)
-        self._anchored = tuple(d for d in chosen if d.anchors)
-        rest = [d.pattern for d in chosen if not d.anchors]
-        self._rest = compile_pattern(b"|".join(b"(?:%s)" % p for p in rest)) if rest else None
+        self._anchored = tuple((anchor, d) for d in chosen for anchor in d.anchors)
+        self._rest = tuple(d for d in chosen if not d.anchors)
+        self._set = compile_set([d.pattern for d in self._rest]) if self._rest else None
+
+    def which(self, data: bytes) -> list[Detector]:
+        """The detectors that have a candidate in `data`. One pass for all those without anchors: some 500 MB/s."""
+        found: list[Detector] = []
+        for anchor, detector in self._anchored:
+            if anchor in data and detector not in found:
+                found.append(detector)
+        if self._set is not None:
+            found += [self._rest[index] for index in self._set.Match(data) or ()]
+        return found
 
     def spans(self, data: bytes) -> list[Span]:
         """Sorted candidate spans; they may overlap."""
-        found: list[Span] = []
-        for detector in self._anchored:
-            found.extend(detector.candidates(data))
-        if self._rest is not None:
-            found.extend(match.span() for match in self._rest.finditer(data))
-        found.sort()
-        return found
-
-    def any(self, data: bytes) -> bool:
-        """True if `spans` would not be empty."""
-        if self._rest is not None and self._rest.search(data):
-            return True
-        return any(next(d.candidates(data), None) is not None for d in self._anchored)
+        return sorted(span for detector in self.which(data) for span in detector.candidates(data))
 
 
-__all__ = ["MAX_MATCH", "NAMES", "REGISTRY", "FAMILY", "Detector", "Screen", "Span", "resolve"]
+__all__ = ["FAMILY", "MAX_MATCH", "NAMES", "REGISTRY", "Detector", "Screen", "Span", "resolve"]

@@ -17,7 +17,6 @@ def _confirm(data: bytes, start: int, end: int) -> Iterator[Span]:
 
 DETECTOR = Detector(
     name="aws_key",
-    anchors=(b"AKIA", b"ASIA", b"ABIA", b"ACCA", b"ccess", b"CCESS"),
     pattern=(
         rb"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}"
         rb"|(?i:secret_?access_?key)[\"']?[ \t]{0,2}[:=][ \t]{0,2}[\"']?[A-Za-z0-9/+]{40}"

@@ -33,7 +33,6 @@ def _confirm(data: bytes, start: int, end: int) -> Iterator[Span]:
 
 DETECTOR = Detector(
     name="connection_string",
-    anchors=(b"Key=", b"KEY=", b"key=", b"word", b"WORD", b"wd", b"WD", b"://"),
     pattern=(
         rb"(?i)(?:AccountKey|SharedAccessKey|Password|Pwd) ?= ?(?:'[^'\r\n]+'|[^;\s\"'<>&]+)"
         rb"|[a-z][a-z0-9+.-]*://[^\s:/@\"'<>?#]*:[^\s/@\"'<>]+@"

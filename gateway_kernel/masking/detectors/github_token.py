@@ -4,7 +4,6 @@ from .detector import Detector
 
 DETECTOR = Detector(
     name="github_token",
-    anchors=(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
     pattern=rb"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}",
     secret=True,
 )

@@ -17,7 +17,6 @@ def _confirm(data: bytes, start: int, end: int) -> Iterator[Span]:
 
 DETECTOR = Detector(
     name="sas_token",
-    anchors=(b"sig=",),
     pattern=rb"[A-Za-z0-9%&=._:+/~,-]*sig=[A-Za-z0-9%+/=_-]{20,}[A-Za-z0-9%&=._:+/~,-]*",
     confirm=_confirm,
     secret=True,
