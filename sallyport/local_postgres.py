@@ -100,6 +100,7 @@ class Postgres:
     port: int
     password: str
     certificate: Path
+    tls: bool
     host: str = "127.0.0.1"
     superuser: str = "postgres"
 
@@ -212,7 +213,8 @@ def self_signed(directory: Path, name: str = "localhost") -> tuple[Path, Path]:
     return crt, pem
 
 
-def _unused_port() -> int:
+def unused_port() -> int:
+    """A TCP port of the loopback interface that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -292,7 +294,7 @@ def running_postgres(binaries: Path | None = None, *, tls: bool | None = None, *
     directory = Path(tempfile.mkdtemp(prefix="sallyport-pg-"))
     password = uuid.uuid4().hex
     certificate = _initialise(directory, binaries, password)
-    port = _unused_port()
+    port = unused_port()
     configuration = (_CONFIGURATION + (_TLS if tls else "")).format(port=port, directory=directory)
     configuration += "".join(f"{name} = '{value}'\n" for name, value in settings.items())
     (directory / "data/postgresql.auto.conf").write_text(configuration)
@@ -300,7 +302,7 @@ def running_postgres(binaries: Path | None = None, *, tls: bool | None = None, *
     with (directory / "stderr").open("wb") as stderr:
         command = [str(binaries / "postgres"), "-D", str(directory / "data")]
         process = subprocess.Popen(command, stderr=stderr, cwd=directory, **_account())
-    server = Postgres(directory, binaries, port, password, certificate)
+    server = Postgres(directory, binaries, port, password, certificate, tls)
     try:
         _wait_until_ready(server, process)
         _create_roles(server)

@@ -1,0 +1,26 @@
+"""Reading recorded responses back: each room knows its own frames. One line a protocol."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from gateway_kernel.audit import ResponseRecord
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """One result as a table: column names, and cells as text (None is NULL)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | None, ...], ...]
+
+
+type Renderer = Callable[[bytes], tuple[Grid, ...]]
+
+
+def grids(response: ResponseRecord) -> tuple[Grid, ...]:
+    """The tables of a recorded response, as masked; () where the body was not kept or its kind is not known."""
+    from edge_agent.protocols.postgres.replay import postgres_grids
+
+    renderers: dict[str, Renderer] = {"postgres": postgres_grids}
+    renderer = renderers.get(response.kind)
+    return renderer(response.body) if renderer is not None and response.body else ()

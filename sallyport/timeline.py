@@ -1,0 +1,168 @@
+"""A recording told as a timeline: events that belong to one operation become one step, in the order in which they began."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from rich.padding import Padding
+
+from edge_agent.protocols.replay import Grid, grids
+from gateway_kernel.audit import (
+    AuditEvent,
+    Decided,
+    Finished,
+    Noted,
+    OperationRecord,
+    Outcome,
+    Pending,
+    Prepared,
+    ResponseRecord,
+    Sending,
+    SessionClosed,
+    SessionOpened,
+    VerdictRecord,
+)
+from gateway_kernel.model import Instant, Parameter
+from sallyport.output import table, visible, when
+
+ROWS_SHOWN = 20
+"""Rows of a result that a replay prints; the JSON form has all that were recorded."""
+
+
+class Step(msgspec.Struct):
+    """One operation from first to last event, or one thing that happened beside operations (`note`)."""
+
+    at: Instant
+    note: str = ""
+    operation: OperationRecord | None = None
+    verdict: VerdictRecord | None = None
+    rewritten_from: str = ""
+    review: str = ""
+    grant: str = ""
+    approvers: tuple[str, ...] = ()
+    asked: bool = False
+    observed: bool = False
+    prepared: bool = False
+    outcome: str = Outcome.NOT_SENT
+    detail: str = ""
+    response: ResponseRecord | None = None
+    micros: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """The step as JSON, results decoded."""
+        plain = msgspec.to_builtins(self)
+        if self.response is not None:
+            plain["response"].pop("body", None)
+            plain["results"] = [msgspec.to_builtins(grid) for grid in grids(self.response)]
+        if self.operation is not None:
+            plain["operation"]["parameters"] = [readable(parameter) for parameter in self.operation.parameters]
+        return plain
+
+    def rendered(self) -> Iterable[Any]:
+        """The step as text and tables for a terminal."""
+        if self.operation is None:
+            yield f"{when(self.at)}  {self.note}"
+            return
+        yield f"{when(self.at)}  {self._headline()}"
+        if self.rewritten_from:
+            yield f"    sent by the agent: {self.rewritten_from}"
+        yield f"    {self.operation.text}"
+        for number, parameter in enumerate(self.operation.parameters, 1):
+            yield f"    ${number} = {readable(parameter)}"
+        if self.asked or self.approvers:
+            who = f"approved by {', '.join(self.approvers)}" if self.approvers else "nobody approved"
+            yield f"    review {self.review or '?'}: {who}{f', grant {self.grant}' if self.grant else ''}"
+        if self.verdict is not None and self.verdict.reason:
+            yield f"    reason: {self.verdict.reason}"
+        for grid in grids(self.response) if self.response is not None else ():
+            rows = grid.rows[:ROWS_SHOWN]
+            yield Padding(table(grid.columns, ([_cell(cell) for cell in row] for row in rows)), (0, 0, 0, 4))
+            if len(grid.rows) > ROWS_SHOWN:
+                yield f"    … {len(grid.rows) - ROWS_SHOWN} more rows"
+        yield f"    {self._ending()}"
+
+    def _headline(self) -> str:
+        verdict = self.verdict
+        if verdict is None:
+            return "?"
+        word = (
+            "would be " * self.observed + {"allow": "allowed", "deny": "denied", "review": "reviewed"}[verdict.decision]
+        )
+        rules = f" by {', '.join(verdict.rules)}" if verdict.rules else ""
+        return f"{'prepare ' * self.prepared}{word.upper()}{rules}{', rewritten' if self.rewritten_from else ''}"
+
+    def _ending(self) -> str:
+        if self.prepared:
+            return "prepared, not run"
+        masked = self.response.masked if self.response is not None else {}
+        hidden = f", masked: {', '.join(f'{name} {count}' for name, count in masked.items())}" if masked else ""
+        took = f" in {self.micros / 1000:.1f} ms" if self.micros else ""
+        return f"{self.outcome}{f' ({self.detail})' if self.detail else ''}{took}{hidden}"
+
+
+def timeline(events: Iterable[AuditEvent]) -> list[Step]:
+    """Gather the events of one session into steps."""
+    steps: list[Step] = []
+    by_operation: dict[str, Step] = {}
+
+    def step_of(name: str, at: Instant) -> Step:
+        if name not in by_operation:
+            by_operation[name] = Step(at)
+            steps.append(by_operation[name])
+        return by_operation[name]
+
+    for event in events:
+        match event.body:
+            case SessionOpened(agent=agent, resource=resource, mode=mode, edge=edge, peer=peer):
+                note = f"session {event.session}: {agent.name} at {resource.name} through {edge} from {peer or '?'}, mode {mode}"
+                steps.append(Step(event.at, note))
+            case SessionClosed(reason=reason, operations=count):
+                steps.append(Step(event.at, f"session closed: {reason} ({count} operations)"))
+            case Noted(what=what, detail=detail):
+                steps.append(Step(event.at, f"{what}{': ' + detail if detail else ''}"))
+            case Prepared(operation=operation, verdict=verdict):
+                steps.append(Step(event.at, operation=operation, verdict=verdict, prepared=True))
+            case Pending() | Decided() as body:
+                _told(step_of(body.operation.id, event.at), body)
+            case Sending(id=id) as sending:
+                _sent(step_of(id, event.at), sending)
+            case Finished(id=id) as finished:
+                _ended(step_of(id, event.at), finished)
+    return steps
+
+
+def _told(step: Step, body: Pending | Decided) -> None:
+    step.operation, step.verdict, step.rewritten_from = body.operation, body.verdict, body.rewritten_from
+    if isinstance(body, Pending):
+        step.asked = True
+        return
+    step.review, step.grant = body.review or step.review, body.grant or step.grant
+    step.approvers, step.observed = body.approvers, body.observed
+
+
+def _sent(step: Step, sending: Sending) -> None:
+    step.outcome = Outcome.UNKNOWN
+    if sending.operation is not None:
+        step.operation, step.verdict = sending.operation, sending.verdict
+        step.rewritten_from, step.observed = sending.rewritten_from, sending.observed
+
+
+def _ended(step: Step, finished: Finished) -> None:
+    step.outcome, step.detail = finished.outcome, finished.detail
+    step.response, step.micros = finished.response, finished.micros
+
+
+def readable(parameter: Parameter) -> str:
+    """A bound value for people: NULL, its text, or its bytes in hexadecimal."""
+    if parameter.value is None:
+        return "NULL"
+    if parameter.form == "text":
+        return repr(parameter.value.decode(errors="backslashreplace"))
+    return f"\\x{parameter.value.hex()} (binary, type {parameter.type})"
+
+
+def _cell(cell: str | None) -> str:
+    return "NULL" if cell is None else visible(cell)
+
+
+__all__ = ["Grid", "Step", "readable", "timeline"]
