@@ -14,7 +14,14 @@ from pathlib import Path
 
 from bench.ab import Measure, Row, rates, row
 from bench.wire import Reader
-from sallyport.local_postgres import Postgres, distribution_binaries, packaged_binaries, running_postgres, unused_port
+from sallyport.local_postgres import (
+    Postgres,
+    account,
+    distribution_binaries,
+    packaged_binaries,
+    running_postgres,
+    unused_port,
+)
 from sallyport.stack import Stack
 
 HERE = Path(__file__).parent
@@ -158,10 +165,9 @@ def _pgbouncer(postgres: Postgres, database: str) -> Generator[int]:
             f"pool_mode = session\nmax_client_conn = 100\ndefault_pool_size = 50\n"
             f"auth_file = {directory}/users.txt\n"
         )
-        account = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
-                [binary, "-q", str(directory / "pgbouncer.ini")], stdout=log, stderr=log, **account
+                [binary, "-q", str(directory / "pgbouncer.ini")], stdout=log, stderr=log, **account()
             )
         try:
             yield port

@@ -220,7 +220,7 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _account() -> dict[str, Any]:
+def account() -> dict[str, Any]:
     """Subprocess arguments that leave root behind: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
@@ -264,7 +264,7 @@ def _initialise(directory: Path, binaries: Path, password: str) -> Path:
         check=True,
         capture_output=True,
         cwd=directory,
-        **_account(),
+        **account(),
     )
     return certificate
 
@@ -301,7 +301,7 @@ def running_postgres(binaries: Path | None = None, *, tls: bool | None = None, *
     (directory / "data/pg_hba.conf").write_text(_ACCESS)
     with (directory / "stderr").open("wb") as stderr:
         command = [str(binaries / "postgres"), "-D", str(directory / "data")]
-        process = subprocess.Popen(command, stderr=stderr, cwd=directory, **_account())
+        process = subprocess.Popen(command, stderr=stderr, cwd=directory, **account())
     server = Postgres(directory, binaries, port, password, certificate, tls)
     try:
         _wait_until_ready(server, process)
