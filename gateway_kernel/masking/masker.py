@@ -75,7 +75,8 @@ class Detection:
         if not is_clean(data):
             view = LenientView(data)
             for span, name in self._find(view.text):
-                found.extend((original, name) for original in view.original((span,)))
+                if name != PRIVATE_KEY.name:  # the only one of many lines; it has read the raw bytes as leniently
+                    found.extend((original, name) for original in view.original((span,)))
         if not found:
             return []
         found.sort()
@@ -100,7 +101,7 @@ class Detection:
 
     def mask_value(self, value: bytes, counts: Counter[str] | None = None) -> bytes | None:
         """The value with its hits hidden; None (NULL) if one of them asks for it; the same object if there is no hit."""
-        if len(value) <= SEGMENT and not (self.blocks and b"PRIVATE KEY" in value):
+        if len(value) <= SEGMENT and not (self.blocks and PRIVATE_KEY.compiled.search(value)):
             hits = self.hits(value)
             if not hits:
                 return value
@@ -200,9 +201,9 @@ class Masker:
         return (len(data), len(data)) if final else None
 
     def _block_start(self, data: bytes, at: int) -> int | None:
-        if not self._detection.blocks or b"PRIVATE KEY" not in data:
+        if not self._detection.blocks:
             return None
-        match = PRIVATE_KEY.compiled.search(data, at)
+        match = PRIVATE_KEY.compiled.search(data, at, min(len(data), at + SEGMENT + MAX_MATCH))
         return None if match is None else match.start()
 
     def _mask(self, data: bytes, at: int, end: int, seen: int, out: list[bytes]) -> int:
@@ -224,6 +225,9 @@ class Masker:
             out += (window[start : hit.start], replaced or b"")
             start = hit.end
         out.append(window[start:stop])
-        tail = window[max(0, stop - CONTEXT) : stop]
+        # What follows a PEM block is scanned by itself: with the block in its context it would find the block again.
+        tail = (
+            b"" if PRIVATE_KEY.name in (hits[-1].detectors if hits else ()) else window[max(0, stop - CONTEXT) : stop]
+        )
         self._context = tail[tail.rfind(b"\n") + 1 :]
         return at + stop - lead

@@ -52,7 +52,7 @@ documents = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
     | st.sampled_from(["a@b.example", CARD]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.just("a@b.example"), inner, max_size=4),

@@ -83,6 +83,7 @@ def test_a_strategy_without_its_key_does_not_load() -> None:
         b"jane\xe0\x81\x80example.com",
         b"jane\xf0\x80\x81\x80example.com",
         b"4111\xe2\x82" + b"111111111111",
+        b"-----BE\xffGIN \x00PRIVATE\xc0\xa0KEY-----\njane1111",
     ],
 )
 def test_bytes_that_a_careless_reader_would_decode_are_hidden(value: bytes) -> None:
