@@ -102,6 +102,16 @@ class Gateway(Interface):
         """This worker's number, 16 bits: part of what a cancel key encodes."""
         ...
 
+    @property
+    def hold(self) -> float:
+        """Longest time in seconds for which a connection is held before the pending answer."""
+        ...
+
+    @property
+    def hold_in_transaction(self) -> float:
+        """The same where a transaction is open upstream and keeps its locks."""
+        ...
+
     def now(self) -> Instant: ...
 
     def guarded(self, name: str) -> Guarded | None:
