@@ -1,0 +1,210 @@
+"""What a condition can ask about: the families of facts, their fields and types, and which of them change between executions.
+
+The families are declared once, as structs; `cel` makes protobuf messages of them so that a condition is type-checked, and
+docs/policy.md is checked against them. A field that is not listed in `changing` depends on the statement, the agent and the
+resource alone, which lets `evaluate` remember what a rule said of it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gateway_kernel.model import (
+    SECOND,
+    Effect,
+    HttpFacts,
+    Instant,
+    Json,
+    KubernetesFacts,
+    Operation,
+    Parameter,
+    Session,
+    SqlFacts,
+    SshFacts,
+)
+from gateway_kernel.parse.readers import reader_for
+
+
+class AgentView(msgspec.Struct, frozen=True):
+    """Who connects, as far as rules may know."""
+
+    name: str
+    groups: tuple[str, ...]
+    claims: dict[str, str]
+    issuer: str
+
+
+class ResourceView(msgspec.Struct, frozen=True):
+    """The target."""
+
+    name: str
+    protocol: str
+    labels: dict[str, str]
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """What the session has used so far."""
+
+    id: str
+    started: datetime
+    operations: int
+    rows_read: int
+    bytes_read: int
+    rows_written: int
+    reviews: int
+    tainted: tuple[str, ...]
+
+
+class OperationView(msgspec.Struct, frozen=True):
+    """The command, whatever its language."""
+
+    verb: str
+    effects: tuple[Effect, ...]
+    text: str
+    size: int
+    complete: bool
+
+
+class SqlView(SqlFacts, frozen=True):
+    """`SqlFacts` and the bound parameters as text."""
+
+    parameters: tuple[str, ...] = ()
+
+
+class TimeView(msgspec.Struct, frozen=True):
+    """When the operation is judged, in UTC. `weekday` is 1 (Monday) to 7, as in ISO 8601."""
+
+    now: datetime
+    hour: int
+    weekday: int
+
+
+class FactFamily(msgspec.Struct, frozen=True):
+    """One CEL variable. `of` is the model's family that an operation must have for it; None where every operation does."""
+
+    name: str
+    view: type[msgspec.Struct]
+    changing: frozenset[str] = frozenset()
+    of: type | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of its fields."""
+        return tuple(field.name for field in msgspec.structs.fields(self.view))
+
+
+FAMILIES: tuple[FactFamily, ...] = (
+    FactFamily("agent", AgentView),
+    FactFamily("resource", ResourceView),
+    FactFamily("session", SessionView, changing=frozenset(SessionView.__struct_fields__)),
+    FactFamily("operation", OperationView, changing=frozenset({"size"})),
+    FactFamily("sql", SqlView, changing=frozenset({"parameters"}), of=SqlFacts),
+    FactFamily("http", HttpFacts, of=HttpFacts),
+    FactFamily("k8s", KubernetesFacts, of=KubernetesFacts),
+    FactFamily("ssh", SshFacts, of=SshFacts),
+    FactFamily("time", TimeView, changing=frozenset(TimeView.__struct_fields__)),
+)
+BY_NAME: dict[str, FactFamily] = {family.name: family for family in FAMILIES}
+
+
+class UnreadableFactError(Exception):
+    """A fact that this operation has but that cannot be said as the declared type; a rule that asks for it denies."""
+
+
+def values_of(
+    family: str, operation: Operation, session: Session, now: Instant, *, parameters: bool
+) -> dict[str, Any] | None:
+    """Return the fields of one family for this operation, None where its protocol has no such family.
+
+    `parameters` says whether anybody asks for them, since turning them into text may fail. Raise `UnreadableFactError` where a
+    field cannot be told, which is never to be taken for an absent one.
+    """
+    match family:
+        case "agent":
+            agent = session.agent
+            return {"name": agent.name, "groups": agent.groups, "claims": agent.claims, "issuer": agent.issuer}
+        case "resource":
+            resource = session.resource
+            return {"name": resource.name, "protocol": resource.protocol, "labels": resource.labels}
+        case "session":
+            return _session(session)
+        case "operation":
+            return _operation(operation)
+        case "time":
+            return _time(now)
+        case _:
+            return _of_protocol(BY_NAME[family], operation, parameters=parameters)
+
+
+def _session(session: Session) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(session, name) for name in SessionView.__struct_fields__}
+    values["started"] = _datetime(session.started)
+    return values
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    facts = operation.facts
+    effects = [{"kind": effect.kind.value, "object": effect.object, "via": effect.via} for effect in facts.effects]
+    return {
+        "verb": facts.verb,
+        "effects": effects,
+        "text": operation.text,
+        "size": operation.size,
+        "complete": facts.complete,
+    }
+
+
+def _time(now: Instant) -> dict[str, Any]:
+    moment = _datetime(now)
+    return {"now": moment, "hour": moment.hour, "weekday": moment.isoweekday()}
+
+
+def _datetime(instant: Instant) -> datetime:
+    seconds, micros = divmod(instant, SECOND)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def _of_protocol(family: FactFamily, operation: Operation, *, parameters: bool) -> dict[str, Any] | None:
+    facts = operation.facts.family
+    if family.of is None or not isinstance(facts, family.of):
+        return None
+    values = msgspec.structs.asdict(facts)
+    if family.name == "sql" and parameters:
+        values["parameters"] = [_parameter(operation.protocol, parameter) for parameter in operation.parameters]
+    if family.name == "http":
+        values["body"] = _exact(values["body"])
+    return values
+
+
+def _parameter(protocol: str, parameter: Parameter) -> str:
+    """A bound value as its server would print it; NULL is "". A binary form that the protocol's reader cannot say is no fact."""
+    if parameter.value is None:
+        return ""
+    if parameter.form == "text":
+        try:
+            return parameter.value.decode()
+        except UnicodeDecodeError:
+            raise UnreadableFactError("a parameter is not UTF-8 text") from None
+    spoken = getattr(reader_for(protocol), "parameter_text", None)
+    text: str | None = None if spoken is None else spoken(parameter)
+    if text is None:
+        raise UnreadableFactError(
+            f"a parameter of type {parameter.type!r} came in a binary form that cannot be shown as text"
+        )
+    return text
+
+
+def _exact(value: Json) -> Json:
+    """A JSON body as CEL takes it: its numbers are doubles, so a whole number beyond 2^53 is said as text instead of rounded."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return value if abs(value) <= 2**53 else str(value)
+        case dict():
+            return {key: _exact(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_exact(item) for item in value]
+        case _:
+            return value
