@@ -119,10 +119,10 @@ class Postgres:
             cursor = connection.execute(cast("LiteralString", sql).encode())
             return cursor.fetchall() if cursor.description else []
 
-    def create_database(self, schema: str = "") -> str:
-        """A new database with a random name, set up with the statements of `schema`."""
+    def create_database(self, schema: str = "", *, template: str = "template1") -> str:
+        """A new database with a random name, a copy of `template`, set up with the statements of `schema`."""
         name = f"t_{uuid.uuid4().hex[:12]}"
-        self.run(f"CREATE DATABASE {name}")
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
         if schema:
             self.run(schema, name)
         return name

@@ -4,6 +4,7 @@
 readable by their owner alone.
 """
 
+import importlib.util
 import os
 import secrets
 import signal
@@ -17,7 +18,6 @@ from typing import Any, Self
 
 import msgspec
 
-import function_app
 from gateway_kernel.errors import SallyportError
 from sallyport.client import ControlPlane
 
@@ -83,6 +83,14 @@ class Part:
         return self.process.wait()
 
 
+def _app_directory() -> Path:
+    """Where host.json and the package `function_app` are; the app itself is imported by the host alone."""
+    found = importlib.util.find_spec("function_app")
+    if found is None or found.origin is None:
+        raise StackError("the control plane (package function_app) is not installed here")
+    return Path(found.origin).parents[1]
+
+
 class Stack:
     """One machine's Sallyport. Use as a context manager: leaving it stops everything."""
 
@@ -121,7 +129,7 @@ class Stack:
             "SALLYPORT_BOOTSTRAP_ADMIN_KEY": self.key("admin", f"spm_{secrets.token_urlsafe(32)}"),
             **settings,
         }
-        root = Path(function_app.__file__).parents[1]
+        root = _app_directory()
         command = [sys.executable, "-m", "embedded_host", "--app", str(root), "--data", str(self.home / "host")]
         self.control = Part(
             "control plane", [*command, "--port", str(self.control_port)], environment, self.logs / "control-plane.log"
