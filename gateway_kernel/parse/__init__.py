@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 
 import msgspec
 
-from gateway_kernel.model import Operation
+from gateway_kernel.model import Operation, Parameter
 from gateway_kernel.verdict import ColumnMask, Rewrite, Strategy
 
 
@@ -46,4 +46,12 @@ class Reader(Interface):
 
     def mask(self, operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
         """Return what these column masks mean for `operation`."""
+        ...
+
+    def declare(self, operation: Operation, tables: dict[str, tuple[str, ...]]) -> Operation:
+        """Return `operation`, read, as if a server had just these tables (name -> columns): for the tests of a policy."""
+        ...
+
+    def parameter_text(self, parameter: Parameter) -> str | None:
+        """Return a bound value as the server would print it, "" for NULL, None where that cannot be told."""
         ...

@@ -179,19 +179,9 @@ def _of_protocol(family: FactFamily, operation: Operation, *, parameters: bool) 
 
 def _parameter(protocol: str, parameter: Parameter) -> str:
     """A bound value as its server would print it; NULL is "". A binary form that the protocol's reader cannot say is no fact."""
-    if parameter.value is None:
-        return ""
-    if parameter.form == "text":
-        try:
-            return parameter.value.decode()
-        except UnicodeDecodeError:
-            raise UnreadableFactError("a parameter is not UTF-8 text") from None
-    spoken = getattr(reader_for(protocol), "parameter_text", None)
-    text: str | None = None if spoken is None else spoken(parameter)
+    text = reader_for(protocol).parameter_text(parameter)
     if text is None:
-        raise UnreadableFactError(
-            f"a parameter of type {parameter.type!r} came in a binary form that cannot be shown as text"
-        )
+        raise UnreadableFactError(f"a parameter of type {parameter.type!r} came in a form that cannot be shown as text")
     return text
 
 

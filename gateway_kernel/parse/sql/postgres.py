@@ -5,9 +5,9 @@ skeleton
 
 import msgspec
 
-from gateway_kernel.model import Operation
+from gateway_kernel.model import Operation, Parameter
 from gateway_kernel.parse import MaskPlan
-from gateway_kernel.parse.sql import lineage, rewriting
+from gateway_kernel.parse.sql import declared, lineage, parameters, rewriting
 from gateway_kernel.verdict import ColumnMask, Rewrite
 
 
@@ -27,6 +27,14 @@ class PostgresReader:
     def mask(self, operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
         """Return what these column masks mean for `operation`."""
         return lineage.plan(operation, masks)
+
+    def declare(self, operation: Operation, tables: dict[str, tuple[str, ...]]) -> Operation:
+        """Return `operation`, read, as if the server had just these tables."""
+        return self.read(declared.answered(operation, tables))
+
+    def parameter_text(self, parameter: Parameter) -> str | None:
+        """Return a bound value as the server would print it."""
+        return parameters.text_of(parameter)
 
 
 READER = PostgresReader()
