@@ -10,6 +10,7 @@ that a restart loses. `failed` carries the error.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ class DurableBackend(Sidecar):
         self._writer: asyncio.Task[None] | None = None
         self._watchers: dict[str, asyncio.Event] = {}
         self._dispatching = True
+        self.commits = 0  # transactions written since the start
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @override
@@ -107,10 +109,12 @@ class DurableBackend(Sidecar):
         self._dispatching = False
 
     async def close(self) -> None:
-        """Commit what is pending and close the file."""
+        """Commit what is pending and close the file; after a failure, close it as the last commit left it."""
         self.stop_dispatching()
         if self._writer is not None:
-            await self.sealed()
+            if not self.failed.done():
+                with contextlib.suppress(Refused):  # the disk failed just now: `failed` says so
+                    await self.sealed()
             self._writer.cancel()
         for instance_id in list(self._instances):
             self._close(instance_id)
@@ -180,6 +184,7 @@ class DurableBackend(Sidecar):
             except sqlite3.Error as error:
                 self._fail(error)
                 return
+            self.commits += 1
             if self._this_commit is not None:
                 self._this_commit.set_result(None)
                 self._this_commit = None

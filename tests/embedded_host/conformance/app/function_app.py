@@ -5,6 +5,9 @@ publish`, or `func start`) to run the same suite there. State that a test wants 
 activity ran) is in entities, so that the app needs no file or database of its own.
 """
 
+# The 1.x API that 2.x still offers, so that the app runs on both; 2.x declares it deprecated, and types it by its own names.
+# pyright: reportDeprecated=false, reportArgumentType=false, reportUnusedFunction=false, reportAttributeAccessIssue=false
+
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
@@ -18,6 +21,14 @@ app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 def answer(value: Any, status: int = 200) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(value), status_code=status, mimetype="application/json")
+
+
+def event_data(data: Any) -> Any:
+    """The 1.x client hands an event's data over as JSON text, the 2.x client as the value."""
+    try:
+        return json.loads(data) if isinstance(data, str) else data
+    except ValueError:
+        return data
 
 
 # ---- routes that use the durable client
@@ -62,7 +73,9 @@ async def command(req: func.HttpRequest, client: df.DurableOrchestrationClient) 
                 return answer((await client.purge_instance_history(instance_id)).instances_deleted)
             case "signal":
                 entity = df.EntityId(req.params["entity"], instance_id)
-                await client.signal_entity(entity, req.params["op"], given)
+                after = timedelta(seconds=float(req.params.get("after", "0")))
+                when = datetime.now(UTC) + after if after else None
+                await client.signal_entity(entity, req.params["op"], given, signal_time=when)
             case "entity":
                 read = await client.read_entity_state(df.EntityId(req.params["entity"], instance_id))
                 return answer({"exists": read.entity_exists, "state": read.entity_state})
@@ -149,7 +162,7 @@ def wait_for(context: df.DurableOrchestrationContext):
     for n in range(context.get_input()):
         context.set_custom_status(f"waiting {n}")
         data = yield context.wait_for_external_event("go")
-        got.append(json.loads(data) if isinstance(data, str) else data)  # the 1.x client hands over JSON text
+        got.append(event_data(data))
     return got
 
 
@@ -241,6 +254,26 @@ def steps(context: df.DurableOrchestrationContext):
     return done
 
 
+@app.orchestration_trigger(context_name="context")
+def journey(context: df.DurableOrchestrationContext):
+    """Every kind of step without waiting for anybody, over two generations."""
+    given = context.get_input()
+    if given["left"] == 0:
+        return given["total"]
+    value = yield context.call_activity("square", given["left"] + 2)
+    yield context.create_timer(context.current_utc_datetime + timedelta(milliseconds=50))
+    child = yield context.call_sub_orchestrator("fan_out", 3, f"{context.instance_id}-child-{given['left']}")
+    entity = df.EntityId("Counter", context.instance_id)
+    counted = yield context.call_entity(entity, "add", 1)
+    context.continue_as_new({"left": given["left"] - 1, "total": [*given["total"], value, child, counted]})
+    return None
+
+
+@app.orchestration_trigger(context_name="context")
+def slow(context: df.DurableOrchestrationContext):
+    return (yield context.call_activity("dawdle", context.get_input()))
+
+
 # ---- activities, entity, timer
 
 
@@ -274,7 +307,7 @@ ATTEMPTS: dict[str, int] = {}
 
 
 @app.activity_trigger(input_name="given")
-async def flaky(given: dict) -> int:
+async def flaky(given: dict[str, Any]) -> int:
     ATTEMPTS[given["key"]] = ATTEMPTS.get(given["key"], 0) + 1
     if ATTEMPTS[given["key"]] < given["until"]:
         raise RuntimeError("not yet")
