@@ -13,11 +13,12 @@ from collections.abc import Callable
 
 import msgspec
 import postgast
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from postgast import pg_query_pb2 as pg
 
 from gateway_kernel.errors import UnrewritableError
 from gateway_kernel.model import EffectKind, Operation
+from gateway_kernel.parse.sql.tree import UnparsedError, parsed
 from gateway_kernel.verdict import Rewrite
 
 READ_ONLY = "read_only"
@@ -93,10 +94,13 @@ def _replaced(operation: Operation, text: str) -> str:
 
 
 def _parse(text: str, what: str) -> pg.ParseResult:
+    """Return the tree of `text`, of which nobody else has a copy."""
+    tree = pg.ParseResult()
     try:
-        return postgast.parse(text)
-    except (postgast.PgQueryError, DecodeError) as error:
-        raise UnrewritableError(f"{what} cannot be parsed: {error}") from error
+        tree.CopyFrom(parsed(text))
+    except UnparsedError as error:
+        raise UnrewritableError(f"{what} cannot be read: {error}") from error
+    return tree
 
 
 def _deparse(tree: pg.ParseResult) -> str:
