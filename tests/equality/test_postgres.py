@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, LiteralString, cast
 
@@ -56,7 +56,7 @@ class Twins:
         self._key = key
 
     @contextlib.contextmanager
-    def pair(self, policy: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    def pair(self, policy: str) -> Generator[tuple[dict[str, str], dict[str, str]]]:
         """Connection parameters (libpq names): directly, and through the edge."""
         postgres = self._postgres
         twins = [postgres.create_database((HERE / "schema.sql").read_text())]
@@ -156,7 +156,7 @@ async def _asyncpg(parameters: dict[str, str]) -> Transcript:
                 rows = await connection.fetch(statement)
                 told.append((statement, [tuple((name, repr(value)) for name, value in row.items()) for row in rows]))
             except asyncpg.PostgresError as error:
-                told.append((statement, (type(error).__name__, error.sqlstate, str(error))))
+                told.append((statement, (type(error).__name__, getattr(error, "sqlstate", ""), str(error))))
             except (asyncpg.InterfaceError, NotImplementedError, ValueError) as error:
                 told.append((statement, (type(error).__name__, str(error))))
     finally:
