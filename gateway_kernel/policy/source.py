@@ -269,7 +269,8 @@ class ScalarMap:
 
     def __init__(self, source: str, scalar: Scalar) -> None:
         self._offsets = list(_offsets(source, scalar))
-        self._end = scalar.end if scalar.style else scalar.start + len(source[scalar.start : scalar.end].rstrip())
+        written = source[scalar.start : scalar.end].rstrip()
+        self._end = scalar.start + len(written) - (scalar.style in ("'", '"'))
         self._lines = [0, *(match.end() for match in re.finditer("\n", source))]
 
     def place(self, index: int) -> Place:
