@@ -104,6 +104,16 @@ class Gateway(Interface):
 
     @property
     def hold(self) -> float:
+        """Seconds for which a connection may be held while people decide, as the settings stand now."""
+        ...
+
+    @property
+    def hold_in_transaction(self) -> float:
+        """The same inside a transaction, where a held connection keeps locks."""
+        ...
+
+    @property
+    def hold(self) -> float:
         """Longest time in seconds for which a connection is held before the pending answer."""
         ...
 
@@ -135,7 +145,7 @@ class Gateway(Interface):
         ...
 
     def record(self, session: Session, *events: Body) -> None:
-        """Record events which no operation is waiting for (prepared statements, notes)."""
+        """Record events which no operation is waiting for (prepared statements, notes); raise `LimitReachedError` if they cannot be."""
         ...
 
     def admit(self, operation: Operation, session: Session, channel: Channel) -> Admitting:
@@ -143,13 +153,16 @@ class Gateway(Interface):
         ...
 
     def judge_only(self, operation: Operation, session: Session) -> Judgement:
-        """Judge without forwarding: for statements that are prepared or described but not run. Records nothing."""
+        """Judge without forwarding: for statements that are prepared or described but not run. Records nothing.
+
+        Raises `LimitReachedError` where there is no policy that may be used.
+        """
         ...
 
     def listener_tls(self, protocol: str) -> ssl.SSLContext | None: ...
 
     def forward_cancel(self, replica: int, key: bytes) -> None:
-        """A cancel key of another worker or replica: hand it to its peer."""
+        """A cancel key of another worker: hand it to that one's room (`Room.cancel`)."""
         ...
 
     def on_drain(self, callback: Callable[[], None]) -> None: ...

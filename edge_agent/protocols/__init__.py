@@ -22,6 +22,10 @@ class Room(Interface):
         """Return the factory that the listener calls for each accepted connection."""
         ...
 
+    def cancel(self, key: bytes) -> None:
+        """A cancel key that another worker received and that names this one; unknown keys are ignored."""
+        ...
+
     async def drain(self, seconds: float) -> None:
         """Let operations in flight finish, tell held ones, close everything within `seconds`."""
         ...
