@@ -55,13 +55,13 @@ class Detection:
     `strategies` maps detector names (or the family `secret`) to strategies. ValueError for an unknown name or missing keys.
     """
 
-    __slots__ = ("_detectors", "_keys", "_strategies", "blocks", "screen")
+    __slots__ = ("_detectors", "_keys", "blocks", "screen", "strategies")
 
     def __init__(self, strategies: Mapping[str, Strategy], keys: MaskingKeys | None = None) -> None:
-        self._strategies = combine(((name,), strategy) for name, strategy in strategies.items())
-        for strategy in self._strategies.values():
+        self.strategies = combine(((name,), strategy) for name, strategy in strategies.items())
+        for strategy in self.strategies.values():
             require_keys(strategy, keys)
-        self._detectors: tuple[Detector, ...] = resolve(self._strategies)
+        self._detectors: tuple[Detector, ...] = resolve(self.strategies)
         self._keys = keys
         self.screen = Screen(self._detectors)
         self.blocks = PRIVATE_KEY in self._detectors
@@ -82,7 +82,7 @@ class Detection:
         found.sort()
         merged: list[Hit] = []
         for (start, end), name in found:
-            strategy = self._strategies[name]
+            strategy = self.strategies[name]
             last = merged[-1] if merged else None
             if last is not None and start < last.end:
                 names = last.detectors if name in last.detectors else (*last.detectors, name)
