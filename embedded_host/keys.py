@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 NAME = "keys.json"
+LENGTH = 32  # random bytes of a new key; the fewest characters of one that is accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +46,26 @@ class Keys:
 def read_keys(data_dir: Path) -> Keys:
     """The keys of this data directory, made where they are missing. Raises ValueError for a file that is damaged."""
     path = data_dir / NAME
+    if not path.exists():
+        return _make(path)
     try:
-        made = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        keys = Keys(*(secrets.token_urlsafe(32) for _ in range(3)))
-        temporary = path.with_suffix(".new")
-        temporary.unlink(missing_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(asdict(keys), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        return keys
-    try:
-        keys = Keys(**made)
-    except TypeError:
+        keys = Keys(**json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError):
         raise ValueError(f"{path} does not hold the three keys; delete it to have new ones made") from None
-    if not all(isinstance(key, str) and len(key) >= 32 for key in asdict(keys).values()):
+    if not all(isinstance(key, str) and len(key) >= LENGTH for key in asdict(keys).values()):
         raise ValueError(f"{path} holds a key that is too short; delete it to have new ones made")
+    return keys
+
+
+def _make(path: Path) -> Keys:
+    keys = Keys(*(secrets.token_urlsafe(LENGTH) for _ in range(3)))
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(asdict(keys), file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
     return keys
 
 

@@ -6,7 +6,7 @@ activity ran) is in entities, so that the app needs no file or database of its o
 """
 
 # The 1.x API that 2.x still offers, so that the app runs on both; 2.x declares it deprecated, and types it by its own names.
-# pyright: reportDeprecated=false, reportArgumentType=false, reportUnusedFunction=false, reportAttributeAccessIssue=false
+# pyright: reportDeprecated=false, reportArgumentType=false, reportUnusedFunction=false, reportAttributeAccessIssue=false, reportMissingTypeArgument=false
 
 import asyncio
 import json
@@ -307,7 +307,7 @@ ATTEMPTS: dict[str, int] = {}
 
 
 @app.activity_trigger(input_name="given")
-async def flaky(given: dict[str, Any]) -> int:
+async def flaky(given: dict) -> int:
     ATTEMPTS[given["key"]] = ATTEMPTS.get(given["key"], 0) + 1
     if ATTEMPTS[given["key"]] < given["until"]:
         raise RuntimeError("not yet")
