@@ -1,0 +1,1 @@
+"""The HTTP functions and the timer, one group a module. Who may call them stands in `access.ROUTES`."""

@@ -1,0 +1,70 @@
+"""Making hostile text inert and visible: everything is escaped, and characters that hide or reorder others are shown by their number.
+
+Bidirectional controls (Unicode TR 9), zero-width and other format characters, and control characters let a command look like another one
+(CVE-2021-42574, "Trojan Source").
+"""
+
+import unicodedata
+
+from markupsafe import Markup, escape
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.lexers.special import TextLexer
+from pygments.util import ClassNotFound
+
+LONGEST = 20_000
+"""Characters of a command that a page shows before it offers the whole."""
+_PLAIN = frozenset("\n\t")
+
+
+def hides(character: str) -> bool:
+    """True for characters that a reader would not see, or that change the order of others."""
+    if character in _PLAIN:
+        return False
+    category = unicodedata.category(character)
+    if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        return True
+    # Hangul and Braille fillers, combining grapheme joiner, no-break and other wide or thin spaces: blank, but not a space to a parser
+    return (
+        character in "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+        or (category == "Zs" and character != " ")
+        or _variation(character)
+    )
+
+
+def _variation(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+
+
+def visible(text: str) -> Markup:
+    """Escape, and show each hiding character by its code point."""
+    return _marked(str(escape(text)))
+
+
+def highlighted(text: str, protocol: str) -> Markup:
+    """The command in colours of its language (Pygments knows protocols by the same names; plain text where it does not)."""
+    try:
+        lexer = get_lexer_by_name(protocol, stripnl=False, ensurenl=False)
+    except ClassNotFound:
+        lexer = TextLexer(stripnl=False, ensurenl=False)
+    # Pygments escapes; its own markup holds no hiding character, so marking afterwards touches only the command.
+    return _marked(highlight(text, lexer, HtmlFormatter(nowrap=True)))
+
+
+def oddities(text: str) -> list[str]:
+    """What a reader should know about the characters of a command, as sentences."""
+    found: list[str] = []
+    hidden = sum(1 for character in text if hides(character))
+    if hidden:
+        found.append(f"{hidden} hidden or reordering character{'s' if hidden > 1 else ''}, shown as U+….")
+    letters = sorted({character for character in text if ord(character) > 0x7F and character.isalpha()})
+    if letters:
+        shown = ", ".join(f"{character} (U+{ord(character):04X})" for character in letters[:8])
+        found.append(f"Letters outside ASCII, which may look like others: {shown}{'…' if len(letters) > 8 else ''}")
+    return found
+
+
+def _marked(html: str) -> Markup:
+    parts = [f'<span class="hidden-character">U+{ord(one):04X}</span>' if hides(one) else one for one in html]
+    return Markup("".join(parts))  # noqa: S704 - escaped above, and marked with text of ours

@@ -1,0 +1,165 @@
+"""What may be shown of a review: its stored row and the submission, with secrets hidden and everything the edge asserts marked as such."""
+
+import json
+
+import msgspec
+
+from function_app.redaction import redact
+from function_app.stores.base import Review
+from gateway_kernel.contract import Submission, decode
+from gateway_kernel.model import Effect, Instant, Json, Operation, Parameter
+from gateway_kernel.review import PersonDecision
+
+LONGEST_PARAMETER = 4096
+"""Characters of one parameter that are shown."""
+
+
+class ShownParameter(msgspec.Struct, frozen=True):
+    """One bound value. `value` is readable text; None is NULL."""
+
+    position: int
+    type: str
+    form: str
+    value: str | None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A review in a list: nothing of the command itself."""
+
+    id: str
+    state: str
+    agent: str
+    edge: str
+    resource: str
+    protocol: str
+    session: str
+    operation: str
+    digest: str
+    verb: str
+    effects: tuple[Effect, ...]
+    rules: tuple[str, ...]
+    reason: str
+    opened: Instant
+    expires: Instant
+    settled: Instant
+    quorum: int
+    approvers: tuple[str, ...]
+    missing: int
+    identical_to: str
+    identical_outcome: str
+    grant: str
+    outcome: str
+    alert: str
+    judged: bool
+    url: str
+
+
+class Detail(msgspec.Struct, frozen=True):
+    """A review with its command. `context` is asserted by the edge; `hidden` says whether secrets were taken out."""
+
+    summary: Summary
+    text: str
+    original: str
+    parameters: tuple[ShownParameter, ...]
+    context: dict[str, str]
+    body_digest: str
+    size: int
+    labels: dict[str, str]
+    groups: tuple[str, ...]
+    owners: tuple[str, ...]
+    eligible: tuple[str, ...]
+    decisions: tuple[PersonDecision, ...]
+    policy: str
+    rule_reason: str
+    hidden: bool
+
+
+def summary(review: Review, url: str) -> Summary:
+    """The review as lists show it."""
+    asked = review.asked
+    quorum = 0 if asked is None else asked.terms.quorum
+    return Summary(
+        review.id,
+        review.state.value,
+        review.agent,
+        review.edge,
+        review.resource,
+        review.protocol,
+        review.session,
+        review.operation,
+        review.digest,
+        "" if asked is None else asked.verb,
+        () if asked is None else asked.effects,
+        () if asked is None else asked.rules,
+        review.reason,
+        review.opened,
+        0 if asked is None else asked.due.expire,
+        review.settled,
+        quorum,
+        review.approvers,
+        max(0, quorum - len(review.approvers)),
+        review.identical_to,
+        review.identical_outcome,
+        review.grant,
+        review.outcome,
+        review.alert,
+        asked is not None,
+        url,
+    )
+
+
+def detail(review: Review, payload: bytes, decisions: list[PersonDecision], url: str, labels: dict[str, str]) -> Detail:
+    """The review as those see it who may decide or audit it. `labels` are the registry's."""
+    submission = decode(payload, Submission)
+    operation, original, asked = submission.operation, submission.original, review.asked
+    text = redact(operation.text)
+    return Detail(
+        summary(review, url),
+        text,
+        redact(original.text) if original is not None and original.text != operation.text else "",
+        tuple(_parameter(at, one) for at, one in enumerate(operation.parameters, 1)),
+        _context(operation),
+        operation.body_digest,
+        operation.size,
+        labels,
+        submission.session.agent.groups,
+        () if asked is None else asked.owners,
+        () if asked is None else tuple(dict.fromkeys(asked.eligible + asked.escalated)),
+        tuple(decisions),
+        submission.policy if asked is None else asked.policy,
+        "" if asked is None else asked.reason,
+        text != operation.text,
+    )
+
+
+def _parameter(position: int, parameter: Parameter) -> ShownParameter:
+    value = None if parameter.value is None else redact(readable(parameter))
+    if value is not None and len(value) > LONGEST_PARAMETER:
+        value = f"{value[:LONGEST_PARAMETER]}… ({len(value)} characters in all)"
+    return ShownParameter(position, parameter.type, parameter.form, value)
+
+
+def readable(parameter: Parameter) -> str:
+    """A value for people. Binary is hexadecimal, and besides that whatever it plainly reads as: the type says which reading holds."""
+    value = parameter.value or b""
+    if parameter.form == "text":
+        return value.decode("utf-8", "backslashreplace")
+    readings = [f"0x{value.hex()}" if value else "(empty)"]
+    if len(value) in (1, 2, 4, 8):
+        readings.append(f"as an integer {int.from_bytes(value, 'big', signed=True)}")
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and text.isprintable():
+        readings.append(f"as text {text!r}")
+    return ", ".join(readings)
+
+
+def _context(operation: Operation) -> dict[str, str]:
+    """What the edge asserts, one line each. The catalogue is left out: it is long, and the digest covers it."""
+    return {key: redact(_line(value)) for key, value in operation.context.items() if key != "catalogue"}
+
+
+def _line(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
