@@ -15,7 +15,7 @@ So at most `SEGMENT + MAX_MATCH` bytes are held back, and normally less than a l
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway_kernel.verdict import Strategy
 
@@ -29,8 +29,7 @@ SEGMENT = 64 * 1024  # bytes; above it a line is scanned in pieces
 CONTEXT = 64  # bytes before a seam that are scanned again, so that a boundary there is seen
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One stretch of bytes to hide: overlapping spans are joined, the strictest of their strategies holds."""
 
     start: int
@@ -101,11 +100,13 @@ class Detection:
 
     def mask_value(self, value: bytes, counts: Counter[str] | None = None) -> bytes | None:
         """The value with its hits hidden; None (NULL) if one of them asks for it; the same object if there is no hit."""
-        if len(value) <= SEGMENT and not (self.blocks and PRIVATE_KEY.compiled.search(value)):
+        if len(value) <= SEGMENT:
             hits = self.hits(value)
             if not hits:
                 return value
-            return None if (pieces := self.pieces(value, hits, 0, counts)) is None else b"".join(pieces)
+            # A PEM block is a segment of its own in a stream, so it is one here too.
+            if not (self.blocks and any(PRIVATE_KEY.name in hit.detectors for hit in hits)):
+                return None if (pieces := self.pieces(value, hits, 0, counts)) is None else b"".join(pieces)
         masker = Masker(self)
         masked = masker.feed(value) + masker.finish()
         if counts is not None:
@@ -121,7 +122,8 @@ class Detection:
         for hit in hits:
             replaced = self.replacement(hit, data)
             if counts is not None:
-                counts.update(hit.detectors)
+                for name in hit.detectors:
+                    counts[name] += 1
             if replaced is None:
                 nulled = True
                 continue

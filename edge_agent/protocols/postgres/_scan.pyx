@@ -15,6 +15,7 @@ cdef enum:
     SUSPECT = 5
     ESCAPED = 6
     WIDE = 7
+    PARTIAL_UNLESS = 8
 
 cdef int64_t FEWEST_DIGITS = 1000000000000
 
@@ -200,7 +201,25 @@ def mask_rows(bytes data not None, Py_ssize_t start, Py_ssize_t end, bytes actio
                 action = act[column]
                 if action == PASS or size < 0:
                     continue
-                if action < CALL:
+                ask = action == CALL
+                if action == WIDE:
+                    ask = True
+                    if size == 8:
+                        wide = <int64_t>((<uint64_t>be32(p + begin) << 32) | be32(p + begin + 4))
+                        ask = wide >= FEWEST_DIGITS or wide <= -FEWEST_DIGITS
+                elif action > CALL:
+                    while high >= 0 and high <= begin:
+                        suspect += 1
+                        if suspect < spans:
+                            low, high = suspects[suspect]
+                        else:
+                            high = -1
+                    ask = high >= 0 and low < place
+                    if not ask and action == ESCAPED:
+                        ask = escaped(p + begin, size)
+                    if not ask:
+                        ask = not is_clean(p + begin, size)
+                if not ask and (action < CALL or action == PARTIAL_UNLESS):
                     masked += 1
                     if row_at < 0:
                         row_at = out.size + (at - copied)
@@ -216,23 +235,6 @@ def mask_rows(bytes data not None, Py_ssize_t start, Py_ssize_t end, bytes actio
                     if cut < size:
                         put(&out, p + begin + cut, size - cut)
                     continue
-                ask = True
-                if action == WIDE:
-                    if size == 8:
-                        wide = <int64_t>((<uint64_t>be32(p + begin) << 32) | be32(p + begin + 4))
-                        ask = wide >= FEWEST_DIGITS or wide <= -FEWEST_DIGITS
-                elif action != CALL:
-                    while high >= 0 and high <= begin:
-                        suspect += 1
-                        if suspect < spans:
-                            low, high = suspects[suspect]
-                        else:
-                            high = -1
-                    ask = high >= 0 and low < place
-                    if not ask and action == ESCAPED:
-                        ask = escaped(p + begin, size)
-                    if not ask:
-                        ask = not is_clean(p + begin, size)
                 if not ask:
                     continue
                 value = PyBytes_FromStringAndSize(<const char*>(p + begin), size)

@@ -28,6 +28,7 @@ scan_frames: ScanFrames = scan.scan_frames if _compiled is None else cast("ScanF
 _mask_rows: MaskRows = scan.mask_rows if _compiled is None else cast("MaskRows", _compiled.mask_rows)
 
 _BY_RULE = {"null": scan.NULL, "withhold": scan.NULL, "redact": scan.REDACT, "partial": scan.PARTIAL}
+_SCREENED = (scan.SUSPECT, scan.ESCAPED, scan.PARTIAL_UNLESS)
 
 
 class Column(Protocol):
@@ -56,7 +57,7 @@ class RowMasker:
         self._columns = tuple((column.type, column.format == 1) for column in columns)
         self._transforms: dict[int, Transform] = {}
         self._actions = bytes(map(self._action, range(len(plan)), plan))
-        self._screened = any(action in (scan.SUSPECT, scan.ESCAPED) for action in self._actions)
+        self._screened = any(action in _SCREENED for action in self._actions)
         self.active = any(self._actions)  # False: rows pass untouched, and need not even be fed
         self.rows = 0
         self.masked = 0
@@ -84,7 +85,7 @@ class RowMasker:
             if plan in _BY_RULE and not self.values.content_matters(plan):
                 return _BY_RULE[plan]
             self._transforms[column] = transform
-            return scan.CALL
+            return scan.PARTIAL_UNLESS if plan == "partial" and oid != pgtypes.XML else scan.CALL
         if not self.values.detects(oid):
             return scan.PASS
         if oid == pgtypes.INT8 and binary:

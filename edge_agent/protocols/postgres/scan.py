@@ -4,7 +4,7 @@ An action says what happens to the value in one output column. `None` columns of
 
 PASS leave it · NULL · REDACT · PARTIAL as `gateway_kernel.masking.strategies` defines them · CALL ask the callback about every
 value · SUSPECT ask it where the value lies under a suspect span or is not clean UTF-8 · ESCAPED as SUSPECT, and where it holds a
-backslash or a doubled quote · WIDE ask it about a binary int8 of 13 digits or more.
+backslash or a doubled quote · WIDE ask it about a binary int8 of 13 digits or more · PARTIAL_UNLESS it is suspect (then ask it).
 """
 
 import struct
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from gateway_kernel.masking.lenient import is_clean
 from gateway_kernel.masking.strategies import MASK, partial
 
-PASS, NULL, REDACT, PARTIAL, CALL, SUSPECT, ESCAPED, WIDE = range(8)
+PASS, NULL, REDACT, PARTIAL, CALL, SUSPECT, ESCAPED, WIDE, PARTIAL_UNLESS = range(9)
 FEWEST_DIGITS = 10**12  # the shortest number that a detector can take for something: a card of 13 digits
 
 type Callback = Callable[[int, bytes], bytes | None]
@@ -87,15 +87,15 @@ def mask_rows(
             action = actions[column]
             if action == PASS:
                 continue
-            if action in (SUSPECT, ESCAPED):
+            if action > CALL and action != WIDE:
                 while suspect < len(suspects) and suspects[suspect][1] <= begin:
                     suspect += 1
             value = data[begin:place]
-            if action < CALL:
+            if action >= CALL and _asked(action, value, suspects, suspect, place):
+                replaced = callback(column, value)
+            elif action < CALL or action == PARTIAL_UNLESS:
                 masked += 1
                 replaced = None if action == NULL else MASK if action == REDACT else partial(value)
-            elif _asked(action, value, suspects, suspect, place):
-                replaced = callback(column, value)
             else:
                 continue
             if replaced is value:

@@ -90,7 +90,9 @@ class Detector:
             for match in self.compiled.finditer(data):
                 yield match.span()
 
-    def find(self, data: bytes) -> Iterator[Span]:
+    def find(self, data: bytes) -> Iterable[Span]:
         """Every confirmed span, in order of its candidate; spans may overlap."""
-        for start, end in self.candidates(data):
-            yield from self.confirm(data, start, end)
+        spans = [match.span() for match in self.compiled.finditer(data)]
+        if self.confirm is whole:
+            return spans
+        return [span for start, end in spans for span in self.confirm(data, start, end)]

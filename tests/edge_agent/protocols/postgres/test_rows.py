@@ -193,7 +193,7 @@ values = st.one_of(
     ),
     st.integers(-(2**63), 2**63 - 1).map(lambda n: struct.pack("!q", n)),
 )
-ACTIONS = range(scan.WIDE + 1)
+ACTIONS = range(scan.PARTIAL_UNLESS + 1)
 
 
 @settings(max_examples=400, deadline=None)
