@@ -20,8 +20,8 @@ from sallyport.local_postgres import (
     distribution_binaries,
     packaged_binaries,
     running_postgres,
-    unused_port,
 )
+from sallyport.ports import unused_port
 from sallyport.stack import Stack
 
 HERE = Path(__file__).parent

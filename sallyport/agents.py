@@ -17,20 +17,18 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the agent: what it gives as its user name.")],
     group: Annotated[list[str] | None, typer.Option(help="A group it is in; may be repeated.")] = None,
     owner: Annotated[list[str] | None, typer.Option(help="A person who owns it and so never approves for it.")] = None,
-    resource: Annotated[
-        list[str] | None, typer.Option(help="A resource it may use (default: all of the edge).")
-    ] = None,
     days: Annotated[int, typer.Option(help="Days until the key expires.", min=1, max=730)] = 90,
     as_json: JsonFlag = False,
 ) -> None:
-    """Create an agent, or another key for it. The key is shown once."""
-    body = {"name": name, "groups": group or [], "owners": owner or [], "resources": resource or [], "days": days}
+    """Create an agent with its first key. The key is shown once."""
+    body = {"name": name, "groups": group or [], "owners": owner or [], "expires_in": days * 86400}
     created = connect().post("/v1/agents", body)
+    key = created["key"]
     emit(
         created,
         as_json=as_json,
         text=[
-            fields({"agent": created["name"], "key": created["key"], "expires": when(created["expires"])}),
+            fields({"agent": name, "key": key["key"], "expires": when(key["expires"])}),
             "Keep the key now: it is not shown again.",
         ],
     )

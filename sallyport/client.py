@@ -50,8 +50,11 @@ class ControlPlane:
 
     def lines(self, path: str) -> Iterator[bytes]:
         """GET newline-delimited lines, exactly as they are stored, without their line ends."""
-        content = self._send("GET", path, headers={"Accept": "application/x-ndjson"}).content
-        yield from (line for line in content.split(b"\n") if line)
+        start = "0"
+        while start:
+            response = self._send("GET", path, params={"start": start})
+            yield from (line for line in response.content.split(b"\n") if line)
+            start = response.headers.get("X-Sallyport-Next", "")
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:

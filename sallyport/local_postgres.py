@@ -15,7 +15,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from sallyport.ports import unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -211,13 +212,6 @@ def self_signed(directory: Path, name: str = "localhost") -> tuple[Path, Path]:
     )
     pem.chmod(0o600)
     return crt, pem
-
-
-def unused_port() -> int:
-    """A TCP port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def account() -> dict[str, Any]:

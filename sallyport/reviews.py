@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sallyport.client import connect
-from sallyport.output import REFUSED, JsonFlag, emit, fields, table, when
+from sallyport.output import JsonFlag, emit, fields, table, when
 
 NAME = "review"
 app = typer.Typer(help="Reviews: operations that wait for a person.", no_args_is_help=True)
@@ -28,12 +28,12 @@ def list_reviews(
             review["state"],
             review["agent"],
             review["resource"],
-            _short(review["text"]),
+            _touches(review),
             when(review["expires"]),
         )
         for review in reviews
     )
-    emit(reviews, as_json=as_json, text=[table(("REVIEW", "STATE", "AGENT", "RESOURCE", "COMMAND", "EXPIRES"), rows)])
+    emit(reviews, as_json=as_json, text=[table(("REVIEW", "STATE", "AGENT", "RESOURCE", "WOULD", "EXPIRES"), rows)])
 
 
 @app.command()
@@ -69,38 +69,39 @@ def _decide(review: str, choice: str, reason: str, as_json: bool) -> None:
     missing = result.get("missing", 0)
     more = f" {missing} more needed." if choice == "approve" and missing else ""
     emit(result, as_json=as_json, text=[f"{review}: {result['state']}.{more}"])
-    if not result.get("counted", True):
-        raise typer.Exit(REFUSED)
 
 
 def _described(review: dict[str, Any]) -> list[Any]:
-    lines: list[Any] = [
-        fields(
-            {
-                "review": review["id"],
-                "state": review["state"],
-                "agent": review["agent"],
-                "resource": review["resource"],
-                "rules": ", ".join(review["rules"]),
-                "reason": review.get("reason", ""),
-                "touches": ", ".join(f"{effect['kind']} {effect['object']}".strip() for effect in review["effects"]),
-                "opened": when(review["opened"]),
-                "expires": when(review["expires"]),
-                "digest": review["digest"],
-            }
-        ),
-        "",
-        review["text"],
-    ]
-    lines += [f"  ${number} = {value}" for number, value in enumerate(review.get("parameters", []), 1)]
-    if review.get("rewritten_from"):
-        lines += ["", "The agent sent:", review["rewritten_from"]]
-    lines += [
-        f"{entry['person']}: {entry['choice']} {entry.get('reason', '')}" for entry in review.get("decisions", [])
-    ]
+    summary = review["summary"]
+    facts = {
+        "review": summary["id"],
+        "state": summary["state"],
+        "agent": summary["agent"],
+        "owners": ", ".join(review["owners"]),
+        "resource": summary["resource"],
+        "labels": ", ".join(f"{name}={value}" for name, value in review["labels"].items()),
+        "rules": ", ".join(summary["rules"]),
+        "reason": review["rule_reason"],
+        "would": _touches(summary),
+        "opened": when(summary["opened"]),
+        "expires": when(summary["expires"]),
+        "digest": summary["digest"],
+        "identical to": " ".join(filter(None, (summary["identical_to"], summary["identical_outcome"]))),
+        "alert": summary["alert"],
+    }
+    lines: list[Any] = [fields({name: value for name, value in facts.items() if value}), "", review["text"]]
+    lines += [f"  ${one['position']} = {_value(one['value'])}" for one in review["parameters"]]
+    if review["original"]:
+        lines += ["", "The agent sent:", review["original"]]
+    asserted = [f"  {name}: {value}" for name, value in review["context"].items()]
+    lines += ["", f"Asserted by edge {summary['edge']}:", *asserted] if asserted else []
+    lines += [f"{entry['person']}: {entry['choice']} {entry['reason']}".rstrip() for entry in review["decisions"]]
     return lines
 
 
-def _short(text: str, width: int = 60) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+def _touches(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{effect['kind']} {effect['object']}".strip() for effect in summary["effects"]) or summary["verb"]
+
+
+def _value(value: str | None) -> str:
+    return "NULL" if value is None else value

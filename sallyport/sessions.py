@@ -20,7 +20,7 @@ SessionId = Annotated[str, typer.Argument(help="Id of the session.")]
 def list_sessions(
     agent: Annotated[str | None, typer.Option(help="Only sessions of this agent.")] = None,
     resource: Annotated[str | None, typer.Option(help="Only sessions with this resource.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=200)] = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """Show sessions, newest first."""

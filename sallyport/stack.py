@@ -20,6 +20,7 @@ import msgspec
 
 from gateway_kernel.errors import SallyportError
 from sallyport.client import ControlPlane
+from sallyport.ports import unused_port
 
 START_LIMIT = 60.0  # seconds until a part must say that it is ready
 STOP_LIMIT = 20.0  # seconds for a graceful stop before a part is killed
@@ -28,6 +29,13 @@ EDGE = "local"
 
 class StackError(SallyportError):
     """A part did not start; the text holds what it said."""
+
+
+class EdgeReady(msgspec.Struct, frozen=True):
+    """What the edge says when it is ready: where its listeners and its health listener are bound (host:port)."""
+
+    listeners: dict[str, str]
+    health: str = ""
 
 
 class Part:
@@ -105,6 +113,7 @@ class Stack:
         self.control: Part | None = None
         self.edge: Part | None = None
         self.url = ""
+        self.health = ""
 
     def __enter__(self) -> Self:
         return self
@@ -123,10 +132,14 @@ class Stack:
 
     def start_control_plane(self, **settings: str) -> str:
         """Start the embedded host with the unmodified function app; returns its URL."""
+        self.control_port = (
+            self.control_port or unused_port()
+        )  # links in reviews name it, so it is fixed before the start
         environment = {
             "SALLYPORT_STORE": f"sqlite:///{self.home}/control-plane.db",
             "SALLYPORT_DATA_DIR": str(self.home / "control-plane"),
             "SALLYPORT_BOOTSTRAP_ADMIN_KEY": self.key("admin", f"spm_{secrets.token_urlsafe(32)}"),
+            "SALLYPORT_PUBLIC_URL": f"http://127.0.0.1:{self.control_port}",
             **settings,
         }
         root = _app_directory()
@@ -135,9 +148,14 @@ class Stack:
             "control plane", [*command, "--port", str(self.control_port)], environment, self.logs / "control-plane.log"
         )
         self.url = self.control.ready.split()[0]
-        self.control_port = int(self.url.rsplit(":", 1)[1])
         self._keep("url", self.url)
         return self.url
+
+    def restart_control_plane(self, **settings: str) -> str:
+        """Stop it if it still runs and start it on the same port and data."""
+        if self.control is not None:
+            self.control.stop()
+        return self.start_control_plane(**settings)
 
     def admin(self) -> ControlPlane:
         """The control plane as its administrator."""
@@ -152,23 +170,22 @@ class Stack:
     def add_person(self, mail: str, *roles: str) -> str:
         """Register a person (an approver unless `roles` say otherwise); returns the key."""
         created = self.admin().post("/v1/people", {"person": mail, "roles": list(roles) or ["approver"]})
-        self._keep("approver", created["key"])
-        return self._keep(mail, created["key"])
+        key: str = created["key"]["key"]
+        self._keep("approver", key)
+        return self._keep(mail, key)
 
     def add_agent(self, name: str, *, groups: Sequence[str] = (), owners: Sequence[str] = ()) -> str:
         """Register an agent; returns its key."""
         body = {"name": name, "groups": list(groups), "owners": list(owners)}
-        return self._keep(f"agent-{name}", self.admin().post("/v1/agents", body)["key"])
+        return self._keep(f"agent-{name}", self.admin().post("/v1/agents", body)["key"]["key"])
 
     def push_policy(self, text: str, comment: str = "") -> dict[str, Any]:
         """Make this the active policy."""
         return self.admin().post("/v1/policies", {"text": text, "comment": comment})
 
-    def register_edge(self, resources: Sequence[Mapping[str, Any]], agents: Sequence[str] = ()) -> None:
-        """Register this machine's edge with its resources (name, protocol, labels) and the agents it may speak for (() is all)."""
-        body: dict[str, Any] = {"resources": list(resources)}
-        if agents:
-            body["agents"] = list(agents)
+    def register_edge(self, resources: Sequence[Mapping[str, Any]], agents: Sequence[str] = ("*",)) -> None:
+        """Register this machine's edge with its resources (name, protocol, labels) and the agents it may speak for."""
+        body = {"resources": list(resources), "agents": list(agents)}
         registered = self.admin().put(f"/v1/edges/{EDGE}", body)
         if registered.get("key"):
             self._keep("edge", registered["key"])
@@ -180,7 +197,9 @@ class Stack:
         command = [sys.executable, "-m", "edge_agent", "--config", str(config), "--json"]
         secrets_ = {"SALLYPORT_EDGE_KEY": self._kept("edge"), **environment}
         self.edge = Part("edge", command, secrets_, self.logs / "edge.log")
-        return msgspec.json.decode(self.edge.ready, type=dict[str, str])
+        said = msgspec.json.decode(self.edge.ready, type=EdgeReady)
+        self.health = said.health
+        return said.listeners
 
     # -- keys --------------------------------------------------------------------------------------------------------
 

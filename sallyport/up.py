@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_agent.settings import load_settings
+from edge_agent.protocols.registry import PROTOCOLS
+from edge_agent.settings import load
 from sallyport.client import state_dir
 from sallyport.demo import AGENT, APPROVER, RESOURCE, shop
 from sallyport.local_postgres import running_postgres
@@ -48,7 +49,7 @@ def run(
 
 def _guard(sallyport: Stack, config: Path, policy: Path | None, agents: list[str], people: list[str]) -> dict[str, str]:
     """Set the stack up for this configuration and start it."""
-    settings = load_settings(config)
+    settings = load(config, tuple(kind().name for kind in PROTOCOLS))
     sallyport.start_control_plane()
     if policy is not None:
         sallyport.push_policy(policy.read_text(), f"activated by `sallyport up` from {policy.name}")
@@ -58,9 +59,9 @@ def _guard(sallyport: Stack, config: Path, policy: Path | None, agents: list[str
         sallyport.add_agent(name)
     resources = [{"name": one.name, "protocol": one.protocol, "labels": dict(one.labels)} for one in settings.resources]
     sallyport.register_edge(resources)
-    if settings.control_plane.url.rstrip("/") != sallyport.url:
+    if settings.control_plane.rstrip("/") != sallyport.url:
         raise fail(
-            f"{config}: control_plane.url is {settings.control_plane.url}, but this machine's is {sallyport.url}",
+            f"{config}: control_plane.url is {settings.control_plane}, but this machine's is {sallyport.url}",
             BAD_USAGE,
         )
     return sallyport.start_edge(config)
