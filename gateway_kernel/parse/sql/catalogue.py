@@ -7,6 +7,7 @@ decided: see `effects`. Names in answers are what the server resolved under the 
 """
 
 import re
+from collections.abc import Iterable
 from typing import Literal, Self
 
 import msgspec
@@ -107,8 +108,8 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
 class Relation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A table, view, sequence and so on; `kind` is pg_class.relkind, `definition` the query of a view or materialised view.
 
-    `checks`, `indexes` (expressions and predicates), `generated`, `triggers`, `references` and `foreign` are of the relation and of all
-    that inherits from it; `policies` are its row security expressions; `partition` its partition key. `children` and `parents` are
+    `checks`, `indexes` (expressions and predicates, and partition keys), `generated`, `triggers`, `references` and `foreign` are of the relation and of all
+    that inherits from it; `policies` are its row security expressions. `children` and `parents` are
     all descendants and ancestors, qualified. `builtin` means the server came with it.
     """
 
@@ -126,7 +127,6 @@ class Relation(msgspec.Struct, frozen=True, omit_defaults=True):
     indexes: tuple[str, ...] = ()
     generated: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
-    partition: str = ""
     references: tuple[Reference, ...] = ()
     children: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
@@ -184,14 +184,15 @@ UNANSWERED = Unanswered()
 class Catalogue:
     """The answers at hand. Reads the JSON form lazily; malformed JSON raises `msgspec.ValidationError` when it is used."""
 
-    __slots__ = ("_read", "document")
+    __slots__ = ("_read", "document", "used")
 
     def __init__(self, document: dict[str, Json] | None = None) -> None:
         self.document: dict[str, Json] = document if document is not None else {}
+        self.used: dict[Question, None] = {}
         self._read: dict[Question, Answer] = {}
 
     def answer(self, question: Question) -> Answer | Unanswered:
-        """Return what is known, or `UNANSWERED`."""
+        """Return what is known, or `UNANSWERED`. `used` remembers every question that had an answer."""
         if question in self._read:
             return self._read[question]
         section = self.document.get(question.kind)
@@ -199,6 +200,7 @@ class Catalogue:
             return UNANSWERED
         read = _converted(question.kind, section[question.key])
         self._read[question] = read
+        self.used[question] = None
         return read
 
     def relation(self, schema: str, name: str) -> Relation | Unanswered | None:
@@ -220,6 +222,13 @@ class Catalogue:
         answer = self.answer(Question(kind, schema, name))
         assert isinstance(answer, tuple | Unanswered)
         return answer
+
+    def part(self, questions: Iterable[Question]) -> dict[str, Json]:
+        """Return the JSON form of these answers alone; a question that has no answer is a `KeyError`."""
+        document: dict[str, Json] = {}
+        for question in sorted(questions, key=lambda asked: (asked.kind, asked.key)):
+            document.setdefault(question.kind, {})[question.key] = self.document[question.kind][question.key]
+        return document
 
     def knowing(self, question: Question, answer: Json) -> Self:
         """Return a catalogue that also knows this answer, given in JSON form. Raise `msgspec.ValidationError` if it is malformed."""

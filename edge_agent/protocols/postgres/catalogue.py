@@ -1,0 +1,392 @@
+"""The catalogue questions as SQL, and what this edge remembers of the answers.
+
+`statement` turns each `Question` into one query that gives one row with one text column: the answer as JSON. It runs on the session's own
+connection, in the client's own transaction, so it sees temporary tables and uncommitted definitions, and so it must never fail by
+itself: names are looked up, never cast; every function and operator in it is qualified, so that no search path changes what it means. It can
+still fail as any statement can (statement_timeout, lock_timeout, a definition dropped in between): that is then the transaction's own
+error. It runs on PostgreSQL 13 to 18. Nothing is sent here: the engine does that.
+"""
+
+import re
+
+import msgspec
+
+from gateway_kernel.model import SECOND, Facts, Instant, Json
+from gateway_kernel.parse.sql.catalogue import Catalogue, Question
+from gateway_kernel.parse.sql.effects import changes_names, needs
+
+MAX_AGE: Instant = 10 * SECOND
+"""How long an answer is believed while this session itself changes no definitions."""
+
+MAX_REMEMBERED = 1024
+"""Texts and answers kept for one session; beyond it everything is asked anew."""
+
+
+def _exact(sql: str) -> str:
+    """Qualify what is written short: `pg.f(` is pg_catalog's, and so is every operator that has spaces around it."""
+    sql = re.sub(r"\bpg\.", "pg_catalog.", sql)
+    sql = re.sub(r"::(\w+)", r"::pg_catalog.\1", sql)
+    sql = re.sub(r"(?<= )(=|<>|<|>=|<=|\|\||~|&|-|/|->>)(?= )", r"operator(pg_catalog.\1)", sql)
+    return re.sub(r"\s+", " ", sql).strip()
+
+
+def _label(schema: str, name: str) -> str:
+    """SQL for a qualified name, in the form that `gateway_kernel.parse.sql.catalogue.qualified` gives it."""
+
+    def part(column: str) -> str:
+        quoted = f"""'"' || pg.replace({column}::text, '"', '""') || '"'"""
+        return f"(case when {column}::text ~ '^[a-z_][a-z0-9_$]*$' then {column}::text else {quoted} end)"
+
+    return f"({part(schema)} || '.' || {part(name)})"
+
+
+# What initdb made has an oid below FirstNormalObjectId (access/transam.h). Language 12 is internal, 13 is C (pg_language.dat): only a
+# superuser makes functions in them.
+_BUILTIN = "{}.oid::int8 < 16384"
+_CALLABLE = f"""
+    pg.json_build_object(
+        'schema', pn.nspname, 'name', p.proname, 'arguments', p.pronargs::int4, 'defaults', p.pronargdefaults::int4,
+        'variadic', p.provariadic::int8 <> 0,
+        'row', p.pronargs::int4 - p.pronargdefaults::int4 <= 1 and p.pronargs::int4 >= 1 and pg."exists_row",
+        'builtin', {_BUILTIN.format("p")},
+        'extension', coalesce((
+            select e.extname::text from pg.pg_depend d join pg.pg_extension e on e.oid = d.refobjid
+            where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+            and (p.prolang::int8 = 12 or p.prolang::int8 = 13) limit 1), '')
+    )
+""".replace(
+    'pg."exists_row"',
+    """exists (
+            select from pg.pg_type a where a.oid = p.proargtypes[0] and (
+                a.typtype = 'c' or a.typtype = 'p' or (a.typtype = 'd' and exists (
+                    select from pg.pg_type b where b.oid = a.typbasetype and b.typtype = 'c'))))""",
+)
+_PROCEDURE = "pg.pg_proc p join pg.pg_namespace pn on pn.oid = p.pronamespace"
+
+# The schemas in which a name is looked for, in order. Functions and operators are never looked for in the temporary schema, unless it is
+# named (runtime configuration, search_path).
+_PATH = """
+    path(schema, place) as (
+        select n.oid, s.place from pg.unnest(pg.current_schemas(true)) with ordinality as s(name, place)
+        join pg.pg_namespace n on n.nspname = s.name where $1::text = '' {without_temporary}
+        union all
+        select n.oid, 1 from pg.pg_namespace n where $1::text <> ''
+        and (n.nspname = $1::name or ($1::text = 'pg_temp' and n.oid = pg.pg_my_temp_schema()))
+    )
+"""
+_PATH_ALL = _PATH.format(without_temporary="")
+_PATH_CODE = _PATH.format(without_temporary="and n.oid <> pg.pg_my_temp_schema()")
+
+
+def _user_type(oid: str) -> str:
+    """SQL for the name of the type, or of its element type if it is an array; '' for what the server came with."""
+    return f"""
+        coalesce((
+            select {_label("tn.nspname", "tt.typname")} from pg.pg_type ty
+            join pg.pg_type tt on tt.oid = coalesce((select te.oid from pg.pg_type te where te.typarray = ty.oid), ty.oid)
+            join pg.pg_namespace tn on tn.oid = tt.typnamespace
+            where ty.oid = {oid} and ty.oid::int8 >= 16384 limit 1), '')
+    """
+
+
+def _list(item: str, source: str) -> str:
+    """SQL for a JSON array of `item` over `source`, [] if there is none."""
+    return f"coalesce((select pg.json_agg({item}) from {source}), '[]'::json)"
+
+
+def _distinct(item: str, source: str) -> str:
+    """SQL for a JSON array of the distinct texts that are not null."""
+    return f"coalesce((select pg.json_agg(x.item) from (select distinct {item} as item from {source}) x where x.item is not null), '[]'::json)"
+
+
+_FAMILY = "(select f.member from family f)"
+
+_RELATION = _exact(f"""
+    with recursive {_PATH_ALL},
+    target as (
+        select c.*, n.nspname from pg.pg_class c join path on path.schema = c.relnamespace join pg.pg_namespace n on n.oid = c.relnamespace
+        where c.relname = $2::name order by path.place limit 1
+    ),
+    family(member) as (
+        select t.oid from target t
+        union select i.inhrelid from pg.pg_inherits i join family on i.inhparent = family.member
+    ),
+    ancestors(member) as (
+        select i.inhparent from pg.pg_inherits i join target t on i.inhrelid = t.oid
+        union select i.inhparent from pg.pg_inherits i join ancestors on i.inhrelid = ancestors.member
+    )
+    select coalesce((select pg.json_build_object(
+        'oid', t.oid::int8, 'schema', t.nspname, 'name', t.relname, 'kind', t.relkind::text, 'builtin', {
+    _BUILTIN.format("t")
+},
+        'temporary', t.relpersistence = 't',
+        'definition', case when (t.relkind = 'v' or t.relkind = 'm') and t.oid::int8 >= 16384 then coalesce(pg.pg_get_viewdef(t.oid), '') else '' end,
+        'columns', coalesce((
+            select pg.json_agg(pg.json_build_object(
+                'name', a.attname, 'number', a.attnum::int4, 'type', {_user_type("a.atttypid")},
+                'default', coalesce(pg.pg_get_expr(ad.adbin, ad.adrelid), ''), 'generated', a.attgenerated::text) order by a.attnum)
+            from pg.pg_attribute a left join pg.pg_attrdef ad on ad.adrelid = a.attrelid and ad.adnum = a.attnum
+            where a.attrelid = t.oid and a.attnum::int4 >= 1 and not a.attisdropped), '[]'::json),
+        'rules', {
+    _list(
+        "pg.json_build_object('name', r.rulename, 'event', pg.substr('ruid', r.ev_type::text::int4, 1), 'text', pg.pg_get_ruledef(r.oid))",
+        "pg.pg_rewrite r where r.ev_class = t.oid and r.ev_type <> '1' and r.ev_enabled <> 'D' and t.oid::int8 >= 16384",
+    )
+},
+        'triggers', {
+    _list(
+        f'''pg.json_build_object('name', g.tgname, 'text', pg.pg_get_triggerdef(g.oid), 'function', {_CALLABLE},
+            'events', (case when (g.tgtype & 4::int2) <> 0::int2 then 'i' else '' end)
+            || (case when (g.tgtype & 8::int2) <> 0::int2 then 'd' else '' end)
+            || (case when (g.tgtype & 16::int2) <> 0::int2 then 'u' else '' end)
+            || (case when (g.tgtype & 32::int2) <> 0::int2 then 't' else '' end))''',
+        f'''pg.pg_trigger g join ({_PROCEDURE}) on p.oid = g.tgfoid
+            where g.tgrelid = any {_FAMILY} and not g.tgisinternal and g.tgparentid::int8 = 0 and g.tgenabled <> 'D' ''',
+    )
+},
+        'checks', {
+    _distinct(
+        "pg.pg_get_expr(k.conbin, k.conrelid)",
+        f"pg.pg_constraint k where k.conrelid = any {_FAMILY} and k.contype = 'c'",
+    )
+},
+        'indexes', {
+    _distinct(
+        "e.text",
+        f'''(
+            select pg.pg_get_expr(i.indexprs, i.indrelid) as text from pg.pg_index i where i.indrelid = any {_FAMILY}
+            union all select pg.pg_get_expr(i.indpred, i.indrelid) from pg.pg_index i where i.indrelid = any {_FAMILY}
+            union all select pg.pg_get_expr(q.partexprs, q.partrelid) from pg.pg_partitioned_table q where q.partrelid = any {_FAMILY}) e''',
+    )
+},
+        'generated', {
+    _distinct(
+        "pg.pg_get_expr(ad.adbin, ad.adrelid)",
+        f'''pg.pg_attrdef ad join pg.pg_attribute a on a.attrelid = ad.adrelid and a.attnum = ad.adnum
+            where ad.adrelid = any {_FAMILY} and a.attgenerated <> '' ''',
+    )
+},
+        'policies', {
+    _distinct(
+        "e.text",
+        '''(
+            select pg.pg_get_expr(l.polqual, l.polrelid) as text from pg.pg_policy l where l.polrelid = t.oid and t.relrowsecurity
+            union all select pg.pg_get_expr(l.polwithcheck, l.polrelid) from pg.pg_policy l where l.polrelid = t.oid and t.relrowsecurity) e''',
+    )
+},
+        'references', {
+    _list(
+        '''pg.json_build_object('name', k.conname, 'schema', kn.nspname, 'table', kc.relname,
+            'on_delete', k.confdeltype::text, 'on_update', k.confupdtype::text)''',
+        f'''pg.pg_constraint k join pg.pg_class kc on kc.oid = k.conrelid join pg.pg_namespace kn on kn.oid = kc.relnamespace
+            where k.confrelid = any {_FAMILY} and k.contype = 'f' and k.conparentid::int8 = 0''',
+    )
+},
+        'children', {
+    _distinct(
+        _label("fn.nspname", "fc.relname"),
+        '''family f join pg.pg_class fc on fc.oid = f.member join pg.pg_namespace fn on fn.oid = fc.relnamespace where f.member <> t.oid''',
+    )
+},
+        'parents', {
+    _distinct(
+        _label("fn.nspname", "fc.relname"),
+        '''ancestors f join pg.pg_class fc on fc.oid = f.member join pg.pg_namespace fn on fn.oid = fc.relnamespace''',
+    )
+},
+        'foreign', {
+    _distinct(
+        _label("fn.nspname", "fc.relname"),
+        '''family f join pg.pg_class fc on fc.oid = f.member join pg.pg_namespace fn on fn.oid = fc.relnamespace where fc.relkind = 'f' ''',
+    )
+}
+    )::text from target t), 'null')
+""")
+
+_FUNCTION = _exact(f"""
+    with {_PATH_CODE}
+    select {_list(_CALLABLE, f"{_PROCEDURE} join path on path.schema = p.pronamespace where p.proname = $2::name")}::text
+""")
+
+_OPERATOR_QUERY = _exact(f"""
+    with {_PATH_CODE}
+    select {
+    _list(
+        _CALLABLE,
+        f'''{_PROCEDURE} where p.oid = any (
+            select o.oprcode::oid from pg.pg_operator o join path on path.schema = o.oprnamespace
+            where o.oprname = $2::name and o.oid::int8 >= 16384)''',
+    )
+}::text
+""")
+
+_TYPE = _exact(f"""
+    with {_PATH_ALL},
+    found as (
+        select y.* from pg.pg_type y join path on path.schema = y.typnamespace where y.typname = $2::name order by path.place limit 1
+    ),
+    target as (
+        select y.*, n.nspname from found join pg.pg_type y
+        on y.oid = coalesce((select e.oid from pg.pg_type e where e.typarray = found.oid), found.oid)
+        join pg.pg_namespace n on n.oid = y.typnamespace
+    )
+    select coalesce((select pg.json_build_object(
+        'schema', t.nspname, 'name', t.typname, 'kind', t.typtype::text, 'builtin', {_BUILTIN.format("t")},
+        'relation', coalesce((
+            select {
+    _label("rn.nspname", "rc.relname")
+} from pg.pg_class rc join pg.pg_namespace rn on rn.oid = rc.relnamespace
+            where rc.oid = t.typrelid and t.typtype = 'c'), ''),
+        'base', case when t.typtype = 'd' then {_user_type("t.typbasetype")} else coalesce((
+            select {_user_type("g.rngsubtype")} from pg.pg_range g
+            where g.rngtypid = t.oid or (pg.to_jsonb(g) ->> 'rngmultitypid') = t.oid::text limit 1), '') end,
+        'fields', {
+    _distinct(
+        f"({_user_type('a.atttypid')})",
+        "pg.pg_attribute a where a.attrelid = t.typrelid and t.typtype = 'c' and not a.attisdropped",
+    )
+},
+        'checks', {
+    _distinct(
+        "e.text",
+        '''(
+            select pg.regexp_replace(pg.pg_get_constraintdef(k.oid), '^CHECK (.*?)( NOT VALID)?$', '\\1') as text
+            from pg.pg_constraint k where k.contypid = t.oid and k.contype = 'c'
+            union all select t.typdefault where t.typtype = 'd' and t.typdefaultbin is not null) e''',
+    )
+},
+        'callables', case when {_BUILTIN.format("t")} then '[]'::json else {
+    _list(
+        _CALLABLE,
+        f'''{_PROCEDURE} where p.oid = any (
+            select k.castfunc from pg.pg_cast k where (k.castsource = t.oid or k.casttarget = t.oid) and k.castfunc::int8 <> 0
+            union all select f.code from (
+                select pg.unnest(array[t.typinput::oid, t.typoutput::oid, t.typreceive::oid, t.typsend::oid, t.typmodin::oid, t.typmodout::oid]) as code
+            ) f where t.typtype = 'b'
+            union all select f.code from pg.pg_range g, lateral (
+                select pg.unnest(array[g.rngcanonical::oid, g.rngsubdiff::oid]) as code) f where g.rngtypid = t.oid)''',
+    )
+} end
+    )::text from target t), 'null')
+""")
+
+_QUERIES = {"relation": _RELATION, "function": _FUNCTION, "operator": _OPERATOR_QUERY, "type": _TYPE}
+
+SESSION_BASICS = _exact("""
+    select pg.json_build_object(
+        'role', current_user, 'database', pg.current_database(), 'search_path', pg.to_json(pg.current_schemas(true)),
+        'server_version', pg.current_setting('server_version_num')::int4 / 10000, 'in_hot_standby', pg.pg_is_in_recovery())::text
+""")
+"""One row, one text column: the JSON that `SessionBasics` decodes. Ask it when the session starts and after every barrier."""
+
+SESSION_NAMES = _exact("""
+    select pg.json_build_object(
+        'statements', coalesce((select pg.json_object_agg(s.name, s.statement) from pg.pg_prepared_statements s), '{}'::json),
+        'cursors', coalesce((select pg.json_object_agg(c.name, c.statement) from pg.pg_cursors c where c.name <> ''), '{}'::json))::text
+""")
+"""One row, one text column: the JSON that `SessionNames` decodes. Ask it after an `execute` effect: code may have made or dropped names."""
+
+
+class SessionBasics(msgspec.Struct, frozen=True):
+    """Who the session is and where it looks; `search_path` is as resolved, implicit schemas included."""
+
+    role: str
+    database: str
+    search_path: tuple[str, ...]
+    server_version: int
+    in_hot_standby: bool = False
+
+
+class SessionNames(msgspec.Struct, frozen=True):
+    """Name -> text of the prepared statements and cursors that the server knows for this session."""
+
+    statements: dict[str, str] = {}
+    cursors: dict[str, str] = {}
+
+
+def session_basics(answer: str) -> SessionBasics:
+    """Decode the answer to `SESSION_BASICS`; raise `msgspec.ValidationError` if it is something else."""
+    return msgspec.json.decode(answer, type=SessionBasics)
+
+
+def session_names(answer: str) -> SessionNames:
+    """Decode the answer to `SESSION_NAMES`; raise `msgspec.ValidationError` if it is something else."""
+    return msgspec.json.decode(answer, type=SessionNames)
+
+
+def statement(question: Question) -> tuple[str, tuple[str, str]]:
+    """Return the query for `question` and its two parameters, both text."""
+    return _QUERIES[question.kind], (question.schema, question.name)
+
+
+class _Gathered(msgspec.Struct):
+    document: dict[str, Json]
+    expires: Instant
+
+
+class Cache:
+    """What one session was told, for at most `max_age` microseconds, and until the session itself changes definitions.
+
+    `gather` is what the engine calls for each text; the document that it gives is the same object while nothing changed, so that
+    the reader's own cache knows it.
+    """
+
+    def __init__(self, max_age: Instant = MAX_AGE) -> None:
+        self._max_age = max_age
+        self._answers: dict[Question, tuple[Json, Instant]] = {}
+        self._gathered: dict[tuple[str, str], _Gathered] = {}
+        self._changed_in_transaction = False
+
+    def gather(self, text: str, now: Instant, bound: str = "") -> tuple[dict[str, Json], tuple[Question, ...]]:
+        """Return the facts for `context["catalogue"]`, and what must be asked first: empty when the facts are whole.
+
+        `bound` is the text behind an EXECUTE or FETCH, as in `context["statement"]`. Ask, `absorb` each answer, and gather again.
+        """
+        known = self._gathered.get((text, bound))
+        if known is not None and now < known.expires:
+            return known.document, ()
+        catalogue = self._catalogue(now)
+        missing = needs(text, catalogue, bound)
+        document = catalogue.part(catalogue.used)
+        if missing:
+            return document, missing
+        if known is not None and known.document == document:
+            document = known.document
+        if len(self._gathered) >= MAX_REMEMBERED:
+            self._gathered.clear()
+        expires = min((self._answers[question][1] for question in catalogue.used), default=now) + self._max_age
+        self._gathered[text, bound] = _Gathered(document, expires)
+        return document, ()
+
+    def absorb(self, question: Question, answer: str | None, now: Instant) -> None:
+        """Remember the one value that the query gave; raise `msgspec.ValidationError` if it is not an answer."""
+        if answer is None:
+            raise msgspec.ValidationError(f"the catalogue gave no answer about {question.kind} {question.key}")
+        value: Json = msgspec.json.decode(answer)
+        Catalogue().knowing(question, value)
+        if len(self._answers) >= MAX_REMEMBERED:
+            self.forget()
+        self._answers[question] = (value, now)
+
+    def after(self, facts: Facts, *, in_transaction: bool) -> None:
+        """Forget what an operation, now sent, may have changed. `in_transaction` says whether a transaction is open behind it."""
+        if changes_names(facts.effects):
+            self.forget()
+            self._changed_in_transaction = in_transaction
+        elif (
+            self._changed_in_transaction
+        ):  # what it defined, or where it looked, ends with the transaction or a part of it
+            self.forget()
+            self._changed_in_transaction = in_transaction
+
+    def forget(self) -> None:
+        """Ask everything anew: the role or the search path changed, or nobody knows what changed."""
+        self._answers.clear()
+        self._gathered.clear()
+
+    def _catalogue(self, now: Instant) -> Catalogue:
+        document: dict[str, Json] = {}
+        for question, (answer, asked) in self._answers.items():
+            if now < asked + self._max_age:
+                document.setdefault(question.kind, {})[question.key] = answer
+        return Catalogue(document)
