@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import durabletask.internal.orchestrator_service_pb2 as pb
 from durabletask.internal import helpers
 from google.protobuf import wrappers_pb2
+from google.protobuf.message import DecodeError, Message
 
 from embedded_host.backend import DurableBackend
 from embedded_host.messages import TypedData
@@ -100,7 +101,7 @@ class Dispatcher:
         try:
             self._check_version(started.version.value)
             function = self._find(self._catalogue.orchestrations, started.name, "an orchestrator")
-            response.ParseFromString(await self._invoke_binary(function, request.SerializeToString()))
+            response = await self._invoke_binary(function, request.SerializeToString(), pb.OrchestratorResponse)
         except FunctionFailed as failed:
             failed.log(f"orchestrator {started.name} of {request.instanceId}")
             response.actions.append(failure_action(failed.kind, failed.text))
@@ -131,7 +132,7 @@ class Dispatcher:
         result = pb.EntityBatchResult()
         try:
             function = self._find(self._catalogue.entities, entity_id.split("@")[1], "an entity")
-            result.ParseFromString(await self._invoke_binary(function, batch.SerializeToString()))
+            result = await self._invoke_binary(function, batch.SerializeToString(), pb.EntityBatchResult)
         except FunctionFailed as failed:
             failed.log(f"entity {entity_id}")
             failure = pb.OperationResult(failure=pb.OperationResultFailure(failureDetails=_details(failed)))
@@ -154,13 +155,15 @@ class Dispatcher:
             raise FunctionFailed("FunctionNotFound", text)
         return function
 
-    async def _invoke_binary(self, function: Function, payload: bytes) -> bytes:
+    async def _invoke_binary[M: Message](self, function: Function, payload: bytes, answered: type[M]) -> M:
         """Orchestrators and entities take and give protobuf in base64, as a JSON or a plain string."""
         encoded = base64.b64encode(payload).decode()
         answer = await self._worker.invoke(function, TypedData(string=encoded), self.client)
-        if answer.kind not in ("json", "string"):
-            raise FunctionFailed("InvalidOperationException", f"{function.name} did not answer as a durable function")
-        return base64.b64decode(str(answer.value).strip('"'))
+        try:
+            return answered.FromString(base64.b64decode(str(answer.value).strip('"'), validate=True))
+        except (ValueError, DecodeError):
+            text = f"{function.name} did not answer as a durable function does"
+            raise FunctionFailed("InvalidOperationException", text) from None
 
 
 def _details(failed: FunctionFailed) -> pb.TaskFailureDetails:

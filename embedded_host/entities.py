@@ -12,6 +12,7 @@ from typing import override
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 import grpc
+from durabletask.entities.entity_instance_id import EntityInstanceId
 from durabletask.testing.in_memory_backend import (
     EntityState,
     InMemoryOrchestrationBackend,
@@ -20,7 +21,7 @@ from durabletask.testing.in_memory_backend import (
 )
 
 from embedded_host.alarm import Alarm
-from embedded_host.refused import CALL
+from embedded_host.refused import CALL, Refused
 
 
 class Watched[V](dict[str, V]):
@@ -54,6 +55,14 @@ class EntitySidecar(InMemoryOrchestrationBackend):
 
     def _touched(self, key: str) -> None:
         """Hook: the state of this instance or entity changed."""
+
+    @override
+    def SignalEntity(self, request: pb.SignalEntityRequest, context: grpc.ServicerContext) -> pb.SignalEntityResponse:
+        try:
+            EntityInstanceId.parse(request.instanceId)
+        except ValueError:
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "an entity id is @name@key") from None
+        return super().SignalEntity(request, context)
 
     @override
     def GetEntity(self, request: pb.GetEntityRequest, context: grpc.ServicerContext) -> pb.GetEntityResponse:

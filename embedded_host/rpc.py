@@ -22,6 +22,7 @@ from embedded_host.refused import Refused
 
 MAX_SOCKET_PATH = 100  # bytes; sockaddr_un has 104 to 108, by platform
 MAX_WAIT = 300.0  # seconds that one WaitFor... call is held where the client names no deadline
+MAX_MESSAGE = 64 * 1024 * 1024  # bytes; gRPC's own 4 MiB would make a large output unreadable
 HISTORY_CHUNK = 100  # events in one message of a history stream
 ASKED = (
     "StartInstance",
@@ -61,7 +62,9 @@ class SidecarDoor(stubs.TaskHubSidecarServiceServicer):
     async def start(self) -> None:
         """Listen. A socket that a killed host left behind is replaced."""
         self._path.unlink(missing_ok=True)
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(
+            options=[("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
+        )
         stubs.add_TaskHubSidecarServiceServicer_to_server(self, self._server)
         self._server.add_insecure_port(self.address)
         await self._server.start()

@@ -22,6 +22,7 @@ from embedded_host.backend import DurableBackend
 from embedded_host.dispatch import Catalogue
 from embedded_host.keys import Keys
 from embedded_host.refused import Refused
+from embedded_host.rpc import MAX_MESSAGE
 from embedded_host.settings import Settings
 
 PREFIX = "/runtime/webhooks/durabletask/"
@@ -95,7 +96,7 @@ class DurableWebhooks:
             "httpBaseUrl": base,
             "requiredQueryStringParameters": self._query(),
             "rpcBaseUrl": self._rpc,
-            "maxGrpcMessageSizeInBytes": 0,
+            "maxGrpcMessageSizeInBytes": MAX_MESSAGE,
         }
         return json.dumps(binding)
 

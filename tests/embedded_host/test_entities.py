@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+import pytest
 
 from embedded_host.alarm import utcnow
+from embedded_host.refused import Refused
 from tests.embedded_host.steps import Bench, call, complete, kinds, lock
 
 COUNTER = "@counter@a"
@@ -75,3 +77,11 @@ async def test_an_entity_without_state_is_gone(bench: Bench) -> None:
     bench.finish_operations(await bench.take(), None)
     await bench.reopen()
     assert not (await bench.backend.call("GetEntity", asked)).exists
+
+
+async def test_an_entity_id_that_is_none_is_refused(bench: Bench) -> None:
+    """INVALID_ARGUMENT, not a work item that no function can take."""
+    for bad in ("counter", "@counter", ""):
+        with pytest.raises(Refused):
+            await bench.signal(bad, "add")
+    await bench.quiet()

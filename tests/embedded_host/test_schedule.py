@@ -60,7 +60,7 @@ def test_a_date_that_does_not_exist_is_never_due() -> None:
         parse_schedule("0 0 0 30 2 *").after(SUNDAY)
 
 
-@given(st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)), st.integers(0, 59), st.integers(0, 59))  # noqa: DTZ001
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)), st.integers(0, 59), st.integers(0, 59))
 def test_due_times_match_their_fields_and_leave_none_out(moment: datetime, second: int, minute: int) -> None:
     """Within the hour: the only time that matches is the one that is found."""
     moment = moment.replace(tzinfo=UTC)

@@ -33,7 +33,9 @@ async def early(timer: func.TimerRequest) -> None:
 """
 
 
-async def test_timers_tick_fail_and_make_up_for_what_they_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timers_tick_fail_and_make_up_for_what_they_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A schedule from a setting, one that raises each time, one at start; after a pause the first tick is past due."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "function_app.py").write_text(APP)
@@ -54,7 +56,7 @@ async def test_timers_tick_fail_and_make_up_for_what_they_missed(tmp_path: Path,
     ran = len(await seen())
     host.start()
     after = await until(seen, lambda all_: "tick" in [name for name, _ in all_[ran:]])
-    assert [past_due for name, past_due in after[ran:] if name == "tick"][0] is True
+    assert next(past_due for name, past_due in after[ran:] if name == "tick") is True
     assert host.stop() == 0
 
 

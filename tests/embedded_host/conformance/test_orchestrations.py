@@ -199,3 +199,22 @@ async def test_signals_of_many_are_all_counted(site: Site) -> None:
     for _ in range(20):
         await site.client("signal", key, body=1, entity="Counter", op="add")
     assert await until(lambda: site.entity("Counter", key), lambda value: value == 20) == 20
+
+
+async def test_the_client_waits_for_an_end_or_says_that_there_is_none_yet(site: Site) -> None:
+    """202 with the links at its limit; 200 with the output once it ends."""
+    one = await site.start("wait_for", 1)
+    assert (await site.ask("POST", f"/api/wait/{one}", milliseconds="200"))[0] == 202
+    await site.raise_event(one, "go", "now")
+    status, output, _ = await site.ask("POST", f"/api/wait/{one}", milliseconds="20000")
+    assert (status, output) == (200, ["now"])
+
+
+async def test_a_large_input_and_output_pass(site: Site) -> None:
+    """Six mebibytes, more than gRPC takes by default."""
+    text = "x" * (6 * 1024 * 1024)
+    one = await site.start("wait_for", 1)
+    await site.raise_event(one, "go", text)
+    await site.ends(one)
+    status, told = await site.client("status", one)
+    assert (status, len(told["output"][0])) == (200, len(text))

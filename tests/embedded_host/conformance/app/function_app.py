@@ -90,6 +90,15 @@ async def command(req: func.HttpRequest, client: df.DurableOrchestrationClient) 
     return answer(None, 202)
 
 
+@app.route(route="wait/{id}", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def wait(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+    limit = int(req.params["milliseconds"])
+    return await client.wait_for_completion_or_create_check_status_response(
+        req, req.route_params["id"], timeout_in_milliseconds=limit, retry_interval_in_milliseconds=100
+    )
+
+
 # ---- routes of each level and kind
 
 
