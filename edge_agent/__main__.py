@@ -13,10 +13,10 @@ import msgspec
 import uvloop
 
 from edge_agent import logs
+from edge_agent.process import allow_many_files
 from edge_agent.protocols.registry import PROTOCOLS
 from edge_agent.settings import Settings, SettingsError, edge_key, edge_name, load
 from edge_agent.supervisor import Supervisor
-from edge_agent.worker import allow_many_files
 
 
 def main(arguments: list[str]) -> int:

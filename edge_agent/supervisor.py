@@ -20,8 +20,9 @@ from edge_agent.health import Health
 from edge_agent.hub import Ask, Cancel, Drain, Line, Message, Ready, Reload, Status
 from edge_agent.logs import Log
 from edge_agent.metrics import Sample
+from edge_agent.process import EXIT_SETTINGS
 from edge_agent.settings import Settings, SettingsError, load
-from edge_agent.worker import EXIT_SETTINGS, SHIP_AT_THE_END, bound
+from edge_agent.worker import SHIP_AT_THE_END, bound
 
 log = Log(__name__)
 
@@ -134,7 +135,7 @@ class Supervisor:
         ours.setblocking(False)
         with theirs:
             worker.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "edge_agent.worker"),
+                *(sys.executable, "-m", "edge_agent.process"),
                 *("--config", str(self._settings.source)),
                 *("--number", str(worker.number)),
                 *("--hub", str(theirs.fileno())),

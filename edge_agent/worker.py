@@ -1,24 +1,16 @@
-"""One worker process: its event loop, listeners, spool and loops towards the control plane. Started by `supervisor`, one
-for each of `workers`.
+"""One worker: listeners, spool and the loops towards the control plane, in one event loop.
 
 Workers share nothing but ports and data_dir: each has its own spool, its own long poll and its own copy of the
-bundle. How a room speaks its protocol is not known here.
+bundle. How a room speaks its protocol is not known here, nor how the process came to be: see `process`.
 """
 
-import argparse
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
-import sys
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
-
-import msgspec
-import uvloop
 
 from edge_agent import logs
 from edge_agent.bundle import BundleError, Bundles
@@ -26,11 +18,9 @@ from edge_agent.control_client import Backoff, ControlClient, ControlPlaneError
 from edge_agent.hub import Ask, Cancel, Drain, Line, Message, Ready, Reload, Status
 from edge_agent.metrics import Sample
 from edge_agent.protocols import Room
-from edge_agent.protocols.registry import PROTOCOLS
 from edge_agent.recorder import Recorder
 from edge_agent.reviews import Reviews
 from edge_agent.secrets import Vault
-from edge_agent.segments import SpoolDamagedError
 from edge_agent.services import Services
 from edge_agent.settings import Settings, SettingsError, edge_key, edge_name, load
 from edge_agent.shipping import Shipping
@@ -39,7 +29,6 @@ from gateway_kernel.contract import Claim
 
 log = logs.Log(__name__)
 
-EXIT_SETTINGS = 78  # EX_CONFIG of sysexits.h: starting again will not help
 POLL_BUNDLE = 2.0  # seconds between two looks for a newer bundle; a look at an unchanged one costs a 304
 FIRST_BUNDLE = 5.0  # seconds for which a starting worker waits for its first bundle before it serves without
 SHIP_AT_THE_END = 5.0  # seconds for which a stopping worker tries to ship the rest
@@ -269,43 +258,3 @@ def bound(host: str, port: int) -> socket.socket:
         one.close()
         raise
     return one
-
-
-def allow_many_files() -> None:
-    """Each connection takes two descriptors: raise the soft limit to the hard one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _main(options: argparse.Namespace) -> int:
-    rooms = tuple(kind() for kind in PROTOCOLS)
-    settings = load(Path(options.config), tuple(room.name for room in rooms))
-    logs.configure(settings.log_level, worker=options.number)
-    line = await Line.over(socket.socket(fileno=options.hub))
-    try:
-        worker = Worker(settings, options.number, line, rooms)
-    except (SettingsError, BundleError, SpoolDamagedError, OSError) as error:
-        log.fault("this worker cannot start", reason=str(error))
-        return EXIT_SETTINGS
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, worker.stop)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C goes to the whole group; the supervisor drains
-    await worker.run(msgspec.json.decode(options.listen, type=dict[str, tuple[str, int]]))
-    line.close()
-    return 0
-
-
-def main(arguments: list[str]) -> int:
-    """Run one worker; the arguments are the supervisor's."""
-    parser = argparse.ArgumentParser(prog="edge_agent.worker")
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--number", type=int, required=True)
-    parser.add_argument("--hub", type=int, required=True)
-    parser.add_argument("--listen", required=True)
-    allow_many_files()
-    return uvloop.run(_main(parser.parse_args(arguments)))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
