@@ -1,6 +1,6 @@
 """Masking of COPY TO STDOUT: what real PostgreSQL sends is masked, and what is left is read back by PostgreSQL itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ def copied(connection: psycopg.Connection[Any]) -> dict[int, bytes]:
     return found
 
 
-def masked(index: int, chunks: list[bytes], plan: list[ColumnPlan] | None = None) -> tuple[bytes, CopyMasker]:
+def masked(index: int, chunks: list[bytes], plan: Sequence[ColumnPlan] | None = None) -> tuple[bytes, CopyMasker]:
     """The chunks through a fresh masker."""
     form, _, options = FORMS[index]
     masker = CopyMasker(form, options, TYPES, PLAN if plan is None else plan, Values(DETECTION))
