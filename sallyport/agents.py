@@ -23,12 +23,11 @@ def add(
     """Create an agent with its first key. The key is shown once."""
     body = {"name": name, "groups": group or [], "owners": owner or [], "expires_in": days * 86400}
     created = connect().post("/v1/agents", body)
-    key = created["key"]
     emit(
         created,
         as_json=as_json,
         text=[
-            fields({"agent": name, "key": key["key"], "expires": when(key["expires"])}),
+            fields({"agent": name, "key": created["key"], "expires": when(created["expires"])}),
             "Keep the key now: it is not shown again.",
         ],
     )

@@ -72,35 +72,34 @@ def _decide(review: str, choice: str, reason: str, as_json: bool) -> None:
 
 
 def _described(review: dict[str, Any]) -> list[Any]:
-    summary = review["summary"]
     facts = {
-        "review": summary["id"],
-        "state": summary["state"],
-        "agent": summary["agent"],
+        "review": review["id"],
+        "state": review["state"],
+        "agent": review["agent"],
         "owners": ", ".join(review["owners"]),
-        "resource": summary["resource"],
+        "resource": review["resource"],
         "labels": ", ".join(f"{name}={value}" for name, value in review["labels"].items()),
-        "rules": ", ".join(summary["rules"]),
+        "rules": ", ".join(review["rules"]),
         "reason": review["rule_reason"],
-        "would": _touches(summary),
-        "opened": when(summary["opened"]),
-        "expires": when(summary["expires"]),
-        "digest": summary["digest"],
-        "identical to": " ".join(filter(None, (summary["identical_to"], summary["identical_outcome"]))),
-        "alert": summary["alert"],
+        "would": _touches(review),
+        "opened": when(review["opened"]),
+        "expires": when(review["expires"]),
+        "digest": review["digest"],
+        "identical to": " ".join(filter(None, (review["identical_to"], review["identical_outcome"]))),
+        "alert": review["alert"],
     }
     lines: list[Any] = [fields({name: value for name, value in facts.items() if value}), "", review["text"]]
     lines += [f"  ${one['position']} = {_value(one['value'])}" for one in review["parameters"]]
-    if review["original"]:
-        lines += ["", "The agent sent:", review["original"]]
+    if review["rewritten_from"]:
+        lines += ["", "The agent sent:", review["rewritten_from"]]
     asserted = [f"  {name}: {value}" for name, value in review["context"].items()]
-    lines += ["", f"Asserted by edge {summary['edge']}:", *asserted] if asserted else []
+    lines += ["", f"Asserted by edge {review['edge']}:", *asserted] if asserted else []
     lines += [f"{entry['person']}: {entry['choice']} {entry['reason']}".rstrip() for entry in review["decisions"]]
     return lines
 
 
-def _touches(summary: dict[str, Any]) -> str:
-    return ", ".join(f"{effect['kind']} {effect['object']}".strip() for effect in summary["effects"]) or summary["verb"]
+def _touches(review: dict[str, Any]) -> str:
+    return ", ".join(f"{effect['kind']} {effect['object']}".strip() for effect in review["effects"]) or review["verb"]
 
 
 def _value(value: str | None) -> str:

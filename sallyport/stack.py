@@ -170,14 +170,14 @@ class Stack:
     def add_person(self, mail: str, *roles: str) -> str:
         """Register a person (an approver unless `roles` say otherwise); returns the key."""
         created = self.admin().post("/v1/people", {"person": mail, "roles": list(roles) or ["approver"]})
-        key: str = created["key"]["key"]
+        key: str = created["key"]
         self._keep("approver", key)
         return self._keep(mail, key)
 
     def add_agent(self, name: str, *, groups: Sequence[str] = (), owners: Sequence[str] = ()) -> str:
         """Register an agent; returns its key."""
         body = {"name": name, "groups": list(groups), "owners": list(owners)}
-        return self._keep(f"agent-{name}", self.admin().post("/v1/agents", body)["key"]["key"])
+        return self._keep(f"agent-{name}", self.admin().post("/v1/agents", body)["key"])
 
     def push_policy(self, text: str, comment: str = "") -> dict[str, Any]:
         """Make this the active policy."""

@@ -5,7 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 from gateway_kernel.audit import Decided
 from sallyport.client import ControlPlane, ControlPlaneError
 from sallyport.stack import EDGE
-from tests.support.world import GUARDED, Answer, World, bodies, decide, eventually, open_review, recordings, reviews, sending
+from tests.support.world import (
+    GUARDED,
+    Answer,
+    World,
+    bodies,
+    decide,
+    eventually,
+    open_review,
+    recordings,
+    reviews,
+    sending,
+)
 
 
 def test_two_waiters_of_one_review_run_it_once(world: World) -> None:
@@ -69,5 +80,5 @@ def test_the_same_command_again_needs_a_new_approval(world: World) -> None:
             decide(world, review, "deny")
     assert isinstance(again[0], Answer)
     assert again[0].refused
-    assert shown["summary"]["identical_to"]
+    assert shown["identical_to"]
     assert world.counter() == count

@@ -12,6 +12,6 @@ def test_the_control_plane_reaches_the_edges_verdict(world: World) -> None:
         decide(world, review)
     assert not answer[0].refused, answer[0].text
     decided = [body for recording in recordings(world) for body in bodies(recording, Decided) if body.review == review]
-    assert [list(body.verdict.rules) for body in decided] == [shown["summary"]["rules"]]
-    assert not shown["summary"]["alert"]
+    assert [list(body.verdict.rules) for body in decided] == [shown["rules"]]
+    assert not shown["alert"]
     assert not [note for recording in recordings(world) for note in bodies(recording, Noted) if "mismatch" in note.what]

@@ -1,0 +1,191 @@
+"""`sallyport policy check|test|explain`: what a policy says, without a control plane and without an operation being sent.
+
+`push` and `diff`, which speak to the control plane, are added to the same group elsewhere.
+"""
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway_kernel.errors import PolicyError
+from gateway_kernel.judge import Judgement, judge
+from gateway_kernel.model import SECOND
+from gateway_kernel.policy import Policy, load, selftest
+from gateway_kernel.policy.cases import Case, CaseAgent, CaseResource, Expectation, session_of
+from gateway_kernel.policy.cel import Answer
+from gateway_kernel.policy.evaluate import RuleAnswer
+from sallyport.output import BAD_USAGE, REFUSED, JsonFlag, emit, errors, fail, fields, visible
+
+NAME = "policy"
+app = typer.Typer(help="Check, test and explain policies.", no_args_is_help=True)
+
+Files = Annotated[list[Path], typer.Argument(help="Policy documents.", show_default=False)]
+
+
+@app.command()
+def check(files: Files, as_json: JsonFlag = False) -> None:
+    """Load policies and say everything that is wrong with them. Warnings do not fail the check."""
+    results = [_checked(path) for path in files]
+    emit(results, as_json=as_json, text=(line for result in results for line in _check_lines(result)))
+    if any(result["problems"] for result in results):
+        raise typer.Exit(REFUSED)
+
+
+@app.command("test")
+def run_tests(files: Files, as_json: JsonFlag = False) -> None:
+    """Run the tests that stand in policies."""
+    results: list[dict[str, Any]] = []
+    for path in files:
+        result = _checked(path)
+        if not result["problems"]:
+            result["tests"] = [_case(case) for case in selftest.run(load(_text(path), str(path)))]
+        results.append(result)
+    emit(results, as_json=as_json, text=(line for result in results for line in _test_lines(result)))
+    if any(result["problems"] or not all(case["passed"] for case in result["tests"]) for result in results):
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(help="A policy document.")],
+    operation: Annotated[str, typer.Argument(help="The operation's text; - reads it from standard input.")],
+    agent: Annotated[str, typer.Option(help="Who asks.")] = "agent",
+    group: Annotated[list[str] | None, typer.Option(help="A group the agent is in; may be repeated.")] = None,
+    resource: Annotated[str, typer.Option(help="Name of the resource.")] = "resource",
+    protocol: Annotated[str, typer.Option(help="Its protocol.")] = "postgres",
+    label: Annotated[
+        list[str] | None, typer.Option(help="A label of the resource, name=value; may be repeated.")
+    ] = None,
+    tables: Annotated[
+        list[str] | None, typer.Option("--table", help="A table there is, name=column,column; may be repeated.")
+    ] = None,
+    parameter: Annotated[list[str] | None, typer.Option(help="A bound value, in order; may be repeated.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a policy decides about an operation, which rules matched, and why."""
+    policy = _loaded(file)
+    case = Case(
+        name="explain",
+        agent=CaseAgent(agent, tuple(group or ())),
+        resource=CaseResource(protocol, resource, dict(_pair(text, "--label") for text in label or ())),
+        operation=sys.stdin.read() if operation == "-" else operation,
+        expect=Expectation("deny"),
+        parameters=tuple(parameter or ()),
+        tables={name: tuple(columns.split(",")) for name, columns in (_pair(text, "--table") for text in tables or ())},
+    )
+    try:
+        read = selftest.read_operation(case)
+    except KeyError as error:
+        raise fail(str(error.args[0]), BAD_USAGE) from None
+    session, now = session_of(case), round(datetime.now(UTC).timestamp()) * SECOND
+    judgement = judge(read, session, policy, now)
+    answers = policy.explain(judgement.operation, session, now)
+    emit(_explanation(judgement, answers), as_json=as_json, text=_explained(judgement, answers))
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise fail(f"{path}: {error.strerror}", BAD_USAGE) from None
+
+
+def _loaded(path: Path) -> Policy:
+    try:
+        return load(_text(path), str(path))
+    except PolicyError as error:
+        for problem in error.problems:
+            errors.print(visible(problem), style="red", markup=False)
+        raise typer.Exit(REFUSED) from None
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise fail(f"{option} {text!r} has no `=`; write name=value", BAD_USAGE)
+    return name, value
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = {"file": str(path), "problems": [], "warnings": [], "tests": []}
+    try:
+        policy = load(_text(path), str(path))
+    except PolicyError as error:
+        return result | {"problems": list(error.problems)}
+    return result | {"warnings": list(policy.warnings), "rules": len(policy.rules), "digest": policy.digest}
+
+
+def _case(result: selftest.CaseResult) -> dict[str, Any]:
+    return {"name": result.name, "passed": result.passed, "differences": list(result.differences)}
+
+
+def _check_lines(result: dict[str, Any]) -> Iterator[str]:
+    yield from result["problems"]
+    yield from (f"{warning} (warning)" for warning in result["warnings"])
+    if not result["problems"]:
+        yield f"{result['file']}: {result['rules']} rules, digest {result['digest'][:12]}"
+
+
+def _test_lines(result: dict[str, Any]) -> Iterator[str]:
+    yield from result["problems"]
+    for case in result["tests"]:
+        yield f"{'passed' if case['passed'] else 'FAILED'}  {case['name']}"
+        yield from (f"        {difference}" for difference in case["differences"])
+    passed = sum(case["passed"] for case in result["tests"])
+    if not result["problems"]:
+        yield f"{result['file']}: {passed} of {len(result['tests'])} tests passed"
+
+
+def _explanation(judgement: Judgement, answers: tuple[RuleAnswer, ...]) -> dict[str, Any]:
+    verdict, facts = judgement.verdict, judgement.operation.facts
+    return {
+        "verdict": verdict.decision.value,
+        "rules": list(verdict.rules),
+        "reason": verdict.reason,
+        "operation": judgement.operation.text,
+        "rewritten_from": judgement.rewritten_from,
+        "effects": [
+            {"kind": effect.kind.value, "object": effect.object, "via": effect.via} for effect in facts.effects
+        ],
+        "masks": list(selftest.masks_of(judgement)),
+        "answers": [
+            {
+                "rule": answer.rule,
+                "action": answer.action,
+                "answer": answer.answer.value,
+                "when": answer.when,
+                "line": answer.line,
+                "column": answer.column,
+                "detail": answer.detail,
+            }
+            for answer in answers
+        ],
+    }
+
+
+def _explained(judgement: Judgement, answers: tuple[RuleAnswer, ...]) -> Iterator[Any]:
+    verdict, operation = judgement.verdict, judgement.operation
+    said: dict[str, Any] = {"verdict": verdict.decision.value, "by": ", ".join(verdict.rules)}
+    optional = {
+        "reason": verdict.reason,
+        "operation": operation.text if judgement.rewritten_from else "",
+        "instead of": judgement.rewritten_from,
+        "effects": "; ".join(
+            f"{effect.kind.value} {effect.object}{f' (via {effect.via})' if effect.via else ''}".rstrip()
+            for effect in operation.facts.effects
+        ),
+        "columns": ", ".join(selftest.masks_of(judgement)),
+        "approvers": ", ".join(verdict.review.approvers) if verdict.review else "",
+    }
+    yield fields(said | {name: value for name, value in optional.items() if value})
+    yield ""
+    for answer in answers:
+        yield f"{answer.answer.value:<14}  {answer.action:<7}  {answer.rule} (line {answer.line})"
+        if answer.answer is not Answer.NO:
+            yield f"{'':<14}  when: {' '.join(answer.when.split())}"
+        if answer.detail:
+            yield f"{'':<14}  {answer.detail}"
