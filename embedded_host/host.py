@@ -78,6 +78,9 @@ class Host:
         settings = read_settings(self.app_dir)
         self._lock_directory()
         self.keys = read_keys(self.data_dir)
+        listener = socket.create_server((self._host, self._port), family=_family(self._host))  # taken? say so early
+        self._stops.append(_now(listener.close))
+        self.url = _url(self._host, listener)
         os.environ.update(self._settings)
 
         self._worker = Worker(self.app_dir, settings.function_timeout)
@@ -93,9 +96,6 @@ class Host:
         await door.start()
         self._stops.append(lambda: door.stop(self._grace))
 
-        listener = socket.create_server((self._host, self._port), family=_family(self._host))
-        self._stops.append(_now(listener.close))
-        self.url = _url(self._host, listener)
         webhooks = DurableWebhooks(self._backend, catalogue, self.keys, settings, self.url, door.address)
         dispatcher.client = webhooks.client_binding()
         timers = TimerTriggers(self._worker, self._backend, dispatcher.client)

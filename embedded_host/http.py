@@ -46,11 +46,9 @@ class HttpFront:
             return await self._webhooks.answer(request, given_key(request))
         if path.startswith(ADMIN):
             return await self._admin(request, path.removeprefix(ADMIN))
-        if path == "/":
-            return web.Response(status=204)
         found = self._router.find(request.method, path)
         if found is None:
-            return web.Response(status=404)
+            return web.Response(status=204 if path == "/" else 404)
         function, params = found
         level = str(function.trigger.get("authLevel") or "function")
         if not self._keys.open_function(level, given_key(request)):

@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -23,27 +24,34 @@ def refused(*arguments: str) -> str:
     return done.stderr
 
 
-async def test_it_listens_on_loopback_alone_and_its_files_are_its_owners(tmp_path: Path) -> None:
-    """One TCP port; the sidecar is a Unix socket; nothing in the data directory is readable by others."""
-    host = HostProcess(CONFORMANCE_APP, tmp_path / "data")
-    host.start()
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[HostProcess]:
+    """A running host; its data directory has a name too long for a Unix socket."""
+    one = HostProcess(CONFORMANCE_APP, tmp_path_factory.mktemp("host") / ("long" * 30))
+    one.start()
+    yield one
+    assert one.stop() == 0
+
+
+def test_it_listens_on_loopback_alone_and_its_files_are_its_owners(host: HostProcess) -> None:
+    """One TCP port, for the sidecar has a Unix socket; nothing in the data directory is readable by others."""
     listening = _listening(host.pid)
-    assert [address for address, _ in listening] == ["127.0.0.1"]
-    assert listening[0][1] == int(host.url.rsplit(":", 1)[1])
+    assert listening == [("127.0.0.1", int(host.url.rsplit(":", 1)[1]))]
     assert stat.S_IMODE(host.data.stat().st_mode) == 0o700
-    for name in ("keys.json", "sidecar.sock", "durable.sqlite", "durable.sqlite-wal"):
+    for name in ("keys.json", "durable.sqlite", "durable.sqlite-wal"):
         assert stat.S_IMODE((host.data / name).stat().st_mode) & 0o077 == 0, name
-    assert host.stop() == 0
-    assert not (host.data / "sidecar.sock").exists()
 
 
-def test_one_data_directory_has_one_host(tmp_path: Path) -> None:
-    """The second is refused and the first goes on."""
-    host = HostProcess(CONFORMANCE_APP, tmp_path / "data")
-    host.start()
+async def test_a_data_directory_with_a_long_name_works(host: HostProcess) -> None:
+    """A Unix socket's path may not be long; the sidecar then has a private directory elsewhere."""
+    async with site_of(host.url, host.master_key) as site:
+        assert (await site.ends(await site.start("hello", "Ann")))["output"][0] == "hello Ann"
+
+
+def test_one_data_directory_has_one_host(host: HostProcess) -> None:
+    """The second is refused."""
     said = refused("--app", str(CONFORMANCE_APP), "--data", str(host.data), "--port", "0")
     assert "in use by another host" in said
-    assert host.stop() == 0
 
 
 @pytest.mark.parametrize(
@@ -71,20 +79,9 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
         assert "in use" in refused("--app", str(CONFORMANCE_APP), "--data", str(tmp_path), "--port", port)
 
 
-async def test_a_data_directory_with_a_long_name_works(tmp_path: Path) -> None:
-    """A Unix socket's path may not be long; the sidecar then has a private directory elsewhere."""
-    host = HostProcess(CONFORMANCE_APP, tmp_path / ("long" * 30))
-    host.start()
-    async with site_of(host.url, host.master_key) as site:
-        assert (await site.ends(await site.start("hello", "Ann")))["output"][0] == "hello Ann"
-    assert host.stop() == 0
-
-
-async def test_the_admin_api_lists_what_is_served(tmp_path: Path) -> None:
+async def test_the_admin_api_lists_what_is_served(host: HostProcess) -> None:
     """With the master key; each key opens its own doors over HTTP too."""
-    host = HostProcess(CONFORMANCE_APP, tmp_path)
-    host.start()
-    keys = read_keys(tmp_path)
+    keys = read_keys(host.data)
     async with site_of(host.url, keys.master) as site:
         _, listed, _ = await site.ask("GET", "/admin/functions")
         assert {"name": "yearly", "trigger": "timerTrigger"} in listed
@@ -98,7 +95,6 @@ async def test_the_admin_api_lists_what_is_served(tmp_path: Path) -> None:
         instances = "/runtime/webhooks/durabletask/instances"
         assert (await site.ask("GET", instances, key=keys.durabletask))[0] == 200
         assert (await site.ask("GET", instances, key=keys.function))[0] == 401
-    assert host.stop() == 0
 
 
 def _listening(pid: int) -> list[tuple[str, int]]:
