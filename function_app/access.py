@@ -237,6 +237,7 @@ async def authorised(app: Services, route: Route, request: func.HttpRequest) -> 
         raise StoreError(
             "forbidden", 403, f"{principal.name} is {', '.join(sorted(principal.roles))}; this route is for: {allowed}."
         )
+    app.learn_url(request.url)
     params = cast("dict[str, str]", request.route_params)
     if route.roles == _EDGE and params.get("edge") != principal.name:
         raise StoreError("foreign-edge", 403, f"This key belongs to edge {principal.name!r}.")

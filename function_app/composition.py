@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from function_app import settings as configuration
 from function_app.feeds import Feeds
@@ -45,6 +46,7 @@ class Services:
         self.policies = PolicyShelf(store.registry)
         self.metrics = Metrics()
         self.notifiers: tuple[Notifier, ...] = notifiers(settings)
+        self.public_url = settings.public_url
         self._bootstrapped = not settings.bootstrap_admin_key
 
     async def ready(self) -> str:
@@ -61,9 +63,15 @@ class Services:
             event(_log, "administrator_bootstrapped")
         self._bootstrapped = True
 
+    def learn_url(self, request_url: str) -> None:
+        """Where no address is configured, take that by which the first authenticated caller reached this app."""
+        if not self.public_url:
+            parts = urlsplit(request_url)
+            self.public_url = f"{parts.scheme}://{parts.netloc}"
+
     def review_url(self, review: str) -> str:
         """Where people (and the agent, who sees the state only) find a review. Carries no capability."""
-        return f"{self.settings.public_url}/reviews/{review}"
+        return f"{self.public_url}/reviews/{review}"
 
 
 _services: Services | None = None

@@ -34,10 +34,6 @@ class Settings(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Settings(data_dir={self.data_dir}, public_url={self.public_url!r})"
 
-    @property
-    def secure_cookies(self) -> bool:
-        return self.public_url.startswith("https://")
-
 
 VARIABLES = (
     "SALLYPORT_DATA_DIR",
@@ -65,7 +61,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     return Settings(
         data_dir=Path(data_dir).absolute(),
         store=Path(store.removeprefix("sqlite:///")).absolute(),
-        public_url=_url(environment, "SALLYPORT_PUBLIC_URL", "http://127.0.0.1:7071"),
+        public_url=_url(environment, "SALLYPORT_PUBLIC_URL", _platform_url(environment)),
         bootstrap_admin_key=_bootstrap(environment),
         open_reviews_per_agent=_positive(environment, "SALLYPORT_OPEN_REVIEWS_PER_AGENT", 20),
         grant_lifetime=_positive(environment, "SALLYPORT_GRANT_LIFETIME", 3600),
@@ -91,6 +87,12 @@ def _url(environment: Mapping[str, str], name: str, default: str) -> str:
     if text and (urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc):
         raise SettingsError(f"{name}: {text!r} is not an http:// or https:// URL")
     return text
+
+
+def _platform_url(environment: Mapping[str, str]) -> str:
+    """The address that Azure gives a function app; "" elsewhere: then the first edge or administrator that calls shows it."""
+    host = environment.get("WEBSITE_HOSTNAME", "")
+    return f"https://{host}" if host else ""
 
 
 def _bootstrap(environment: Mapping[str, str]) -> str:

@@ -1,9 +1,11 @@
 """What may be shown of a review: its stored row and the submission, with secrets hidden and everything the edge asserts marked as such."""
 
 import json
+from typing import Any
 
 import msgspec
 
+from function_app.composition import Services
 from function_app.redaction import redact
 from function_app.stores.base import Review
 from gateway_kernel.contract import Submission, decode
@@ -24,7 +26,7 @@ class ShownParameter(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A review in a list: nothing of the command itself."""
+    """A review in a list. `text` is the beginning of the command, redacted."""
 
     id: str
     state: str
@@ -52,14 +54,13 @@ class Summary(msgspec.Struct, frozen=True):
     alert: str
     judged: bool
     url: str
-
-
-class Detail(msgspec.Struct, frozen=True):
-    """A review with its command. `context` is asserted by the edge; `hidden` says whether secrets were taken out."""
-
-    summary: Summary
     text: str
-    original: str
+
+
+class Detail(Summary, frozen=True):
+    """A review with its whole command, redacted. `context` is asserted by the edge; `hidden` says whether secrets were taken out."""
+
+    rewritten_from: str
     parameters: tuple[ShownParameter, ...]
     context: dict[str, str]
     body_digest: str
@@ -74,7 +75,7 @@ class Detail(msgspec.Struct, frozen=True):
     hidden: bool
 
 
-def summary(review: Review, url: str) -> Summary:
+def summary(app: Services, review: Review) -> Summary:
     """The review as lists show it."""
     asked = review.asked
     quorum = 0 if asked is None else asked.terms.quorum
@@ -91,7 +92,7 @@ def summary(review: Review, url: str) -> Summary:
         "" if asked is None else asked.verb,
         () if asked is None else asked.effects,
         () if asked is None else asked.rules,
-        review.reason,
+        review.reason or ("" if asked is None else asked.reason),
         review.opened,
         0 if asked is None else asked.due.expire,
         review.settled,
@@ -104,31 +105,35 @@ def summary(review: Review, url: str) -> Summary:
         review.outcome,
         review.alert,
         asked is not None,
-        url,
+        app.review_url(review.id),
+        app.keys.unseal(review.preview, f"{review.id}:preview").decode(),
     )
 
 
-def detail(review: Review, payload: bytes, decisions: list[PersonDecision], url: str, labels: dict[str, str]) -> Detail:
+def detail(
+    app: Services, review: Review, payload: bytes, decisions: list[PersonDecision], labels: dict[str, str]
+) -> Detail:
     """The review as those see it who may decide or audit it. `labels` are the registry's."""
     submission = decode(payload, Submission)
     operation, original, asked = submission.operation, submission.original, review.asked
     text = redact(operation.text)
+    shown: dict[str, Any] = msgspec.structs.asdict(summary(app, review))
+    shown["text"] = text
     return Detail(
-        summary(review, url),
-        text,
-        redact(original.text) if original is not None and original.text != operation.text else "",
-        tuple(_parameter(at, one) for at, one in enumerate(operation.parameters, 1)),
-        _context(operation),
-        operation.body_digest,
-        operation.size,
-        labels,
-        submission.session.agent.groups,
-        () if asked is None else asked.owners,
-        () if asked is None else tuple(dict.fromkeys(asked.eligible + asked.escalated)),
-        tuple(decisions),
-        submission.policy if asked is None else asked.policy,
-        "" if asked is None else asked.reason,
-        text != operation.text,
+        **shown,
+        rewritten_from=redact(original.text) if original is not None and original.text != operation.text else "",
+        parameters=tuple(_parameter(at, one) for at, one in enumerate(operation.parameters, 1)),
+        context=_context(operation),
+        body_digest=operation.body_digest,
+        size=operation.size,
+        labels=labels,
+        groups=submission.session.agent.groups,
+        owners=() if asked is None else asked.owners,
+        eligible=() if asked is None else tuple(dict.fromkeys(asked.eligible + asked.escalated)),
+        decisions=tuple(decisions),
+        policy=submission.policy if asked is None else asked.policy,
+        rule_reason="" if asked is None else asked.reason,
+        hidden=text != operation.text,
     )
 
 

@@ -54,7 +54,7 @@ async def add_agent(call: Call) -> func.HttpResponse:
     agent = AgentRow(new.name, new.groups, tuple(owner.lower() for owner in new.owners), now)
     await call.services.store.registry.add_agent(agent, key)
     event(_log, "agent_added", agent=new.name, by=call.principal.name)
-    return reply({"agent": agent, "key": {"id": key.id, "key": secret, "expires": key.expires}}, 201)
+    return reply({**msgspec.to_builtins(agent), **_once(key, secret)}, 201)
 
 
 @endpoint(blueprint, "add_agent_key")
@@ -64,7 +64,7 @@ async def add_agent_key(call: Call) -> func.HttpResponse:
     key, secret = _key("agent", agent.name, "spa", call.services.now(), wanted.expires_in)
     await call.services.store.registry.add_key(key)
     event(_log, "agent_key_added", agent=agent.name, key=key.id, by=call.principal.name)
-    return reply({"id": key.id, "key": secret, "expires": key.expires}, 201)
+    return reply(_once(key, secret), 201)
 
 
 @endpoint(blueprint, "list_agents")
@@ -102,7 +102,7 @@ async def add_person(call: Call) -> func.HttpResponse:
     person = PersonRow(name, tuple(role.value for role in new.roles), now)
     await call.services.store.registry.put_person(person, key)
     event(_log, "person_added", person=name, roles=list(person.roles), by=call.principal.name)
-    return reply({"person": person, "key": {"id": key.id, "key": secret, "expires": key.expires}}, 201)
+    return reply({**msgspec.to_builtins(person), **_once(key, secret)}, 201)
 
 
 @endpoint(blueprint, "list_people")
@@ -156,6 +156,11 @@ async def _revoke_key(call: Call, kind: str, name: str) -> func.HttpResponse:
 def _key(kind: str, name: str, prefix: str, now: int, expires_in: int) -> tuple[KeyRow, str]:
     identifier, secret = new_key(prefix)
     return KeyRow(identifier, kind, name, key_hash(secret), now, now + expires_in * SECOND if expires_in else 0), secret
+
+
+def _once(key: KeyRow, secret: str) -> dict[str, object]:
+    """The one answer that holds the key itself."""
+    return {"id": key.id, "key": secret, "expires": key.expires}
 
 
 def _shown(agent: AgentRow, keys: list[KeyRow]) -> dict[str, object]:

@@ -41,10 +41,13 @@ class Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an edge may speak for. `agents` holds names, or `*` for all. `rotate_key` revokes the key it has and gives a new one."""
+    """What an edge may speak for. `agents` holds names, or `*` for all: what holds where nothing is said.
+
+    `rotate_key` revokes the key that the edge has and gives a new one.
+    """
 
     resources: tuple[Registered, ...] = ()
-    agents: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ("*",)
     rotate_key: bool = False
 
 
@@ -104,7 +107,7 @@ async def edge_bundle(call: Call) -> func.HttpResponse:
         edge.resources,
         await _agent_keys(call, edge),
         app.keys.public_keys,
-        app.settings.public_url,
+        app.public_url,
     )
     revision = hashlib.sha256(encode(bundle)).hexdigest()[:32]
     tag = f'"{revision}"'

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from function_app import adjudication
 from function_app.access import Call, endpoint, reply
 from function_app.logs import event, logger
+from function_app.redaction import redact
 from function_app.stores.base import NewReview, Review, StoreError
 from gateway_kernel.contract import (
     LARGEST_SUBMISSION,
@@ -30,6 +31,8 @@ from gateway_kernel.verdict import Decision
 
 FEED_PAGE = 200
 """Settled reviews in one answer of the feed."""
+LONGEST_PREVIEW = 500
+"""Characters of a command that lists of reviews show."""
 STARTING = 2 * SECOND
 """A review that joins itself unjudged after so long may have lost its start."""
 
@@ -51,6 +54,7 @@ async def submit_operation(call: Call) -> func.HttpResponse:
         submission.session.id,
         submission.operation.id,
         now,
+        redact(submission.operation.text)[:LONGEST_PREVIEW],
     )
     opened = await call.services.store.reviews.submit(new, payload, call.services.settings.open_reviews_per_agent)
     review = opened.review

@@ -58,7 +58,7 @@ async def inbox_page(call: Call) -> func.HttpResponse:
     reviews = await app.store.reviews.listed(state="", agent="", limit=INBOX, after=after)
     rows = [
         {
-            "summary": view.summary(review, app.review_url(review.id)),
+            "summary": view.summary(app, review),
             "left": _left(app, review),
             "mine": review.state is State.OPEN and not why_not(app, review, who.principal.name),
         }
@@ -214,7 +214,7 @@ async def _shown(
     refusal = why_not(app, review, person)
     return page(
         "review.html",
-        summary=shown.summary,
+        summary=shown,
         detail=shown,
         command=command,
         truncated=len(command) < len(shown.text),

@@ -38,7 +38,7 @@ async def list_reviews(call: Call) -> func.HttpResponse:
         state=state, agent=call.query("agent"), limit=limit, after=call.query("after")
     )
     after = rows[-1].id if rows and len(rows) == limit else ""
-    shown = [view.summary(row, call.services.review_url(row.id)) for row in rows]
+    shown = [view.summary(call.services, row) for row in rows]
     return reply({"reviews": msgspec.to_builtins(shown), "after": after})
 
 
@@ -55,7 +55,7 @@ async def decide_review(call: Call) -> func.HttpResponse:
     review = await decide(
         call.services, call.client, call.path("review"), call.principal.name, wanted.id, wanted.choice, wanted.reason
     )
-    return reply(view.summary(review, call.services.review_url(review.id)))
+    return reply(view.summary(call.services, review))
 
 
 @endpoint(blueprint, "list_alerts")
@@ -101,9 +101,9 @@ async def detailed(app: Services, review: Review) -> view.Detail:
     edge = await app.store.registry.edge(review.edge)
     resource = None if edge is None else edge.resource(review.resource)
     return view.detail(
+        app,
         review,
         await app.store.reviews.payload(review.id),
         await app.store.reviews.decisions(review.id),
-        app.review_url(review.id),
         {} if resource is None else resource.labels,
     )

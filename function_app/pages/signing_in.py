@@ -90,11 +90,11 @@ def require_same_origin(call: Call) -> None:
     fetched = call.header("sec-fetch-site")
     if fetched and fetched not in ("same-origin", "none"):
         raise StoreError("foreign-origin", 403, "This form was sent from another site.")
-    own = {urlsplit(call.services.settings.public_url).netloc, call.header("host")}
+    own = {urlsplit(call.services.public_url).netloc, call.header("host")}
     if origin and (origin == "null" or urlsplit(origin).netloc not in own):
         raise StoreError("foreign-origin", 403, "This form was sent from another site.")
 
 
 def _cookie(app: Services, value: str, lifetime: int) -> str:
-    secure = "; Secure" if app.settings.secure_cookies else ""
+    secure = "; Secure" if app.public_url.startswith("https://") else ""
     return f"{COOKIE}={value}; Path=/; Max-Age={lifetime}; HttpOnly; SameSite=Strict{secure}"

@@ -51,7 +51,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class NewReview(msgspec.Struct, frozen=True):
-    """A submission that wants a review. `opened` is the control plane's clock."""
+    """A submission that wants a review. `opened` is the control plane's clock, `preview` the beginning of the text, redacted."""
 
     edge: str
     agent: str
@@ -61,10 +61,11 @@ class NewReview(msgspec.Struct, frozen=True):
     session: str
     operation: str
     opened: Instant
+    preview: str = ""
 
 
 class Review(msgspec.Struct, frozen=True):
-    """One review as stored. `asked` is None until its orchestration has judged it."""
+    """One review as stored. `asked` is None until its orchestration has judged it; `preview` is sealed for `id:preview`."""
 
     id: str
     edge: str
@@ -85,6 +86,7 @@ class Review(msgspec.Struct, frozen=True):
     grant: str = ""
     outcome: str = ""
     alert: str = ""
+    preview: bytes = b""
 
 
 class Opened(msgspec.Struct, frozen=True):

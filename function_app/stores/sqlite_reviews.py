@@ -53,8 +53,8 @@ class SqliteReviews:
         (serial,) = db.execute("select coalesce(max(serial), 0) + 1 from review").fetchone()
         identifier = "r" + hashlib.sha256("\0".join((*same, str(count))).encode()).hexdigest()[:20]
         db.execute(
-            "insert into review(id, edge, agent, resource, protocol, digest, session, operation, opened, state, sealed, identical_to, "
-            "identical_outcome, serial) values(?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)",
+            "insert into review(id, edge, agent, resource, protocol, digest, session, operation, opened, state, sealed, preview, "
+            "identical_to, identical_outcome, serial) values(?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?)",
             (
                 identifier,
                 new.edge,
@@ -66,6 +66,7 @@ class SqliteReviews:
                 new.operation,
                 new.opened,
                 self._sealer.seal(payload, identifier),
+                self._sealer.seal(new.preview.encode(), f"{identifier}:preview"),
                 "" if before is None else before.id,
                 "" if before is None else before.outcome or before.state.value,
                 serial,

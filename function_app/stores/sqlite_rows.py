@@ -44,4 +44,5 @@ def review_of(row: sqlite3.Row) -> Review:
         row["grant_id"],
         row["outcome"],
         row["alert"],
+        row["preview"],
     )

@@ -4,7 +4,7 @@ SCHEMA = """
 create table if not exists review(
   id text primary key, edge text not null, agent text not null, resource text not null, protocol text not
     null, digest text not null,
-  session text not null, operation text not null, opened integer not null, state text not null, sealed blob not null,
+  session text not null, operation text not null, opened integer not null, state text not null, sealed blob not null, preview blob not null,
   asked_json text, expire integer, reason text not null default '', approvers_json text not null default '[]',
     settled integer not null default 0,
   identical_to text not null default '', identical_outcome text not null default '', grant_id text not null
