@@ -4,11 +4,14 @@ Digits stand together or in groups parted by one space or dash. A number inside 
 starts and ends at a group. Not found: other separators, numbers cut in two. A random 16-digit number passes in about 1 of 25.
 """
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 
-from .detector import ALNUM, DIGITS, Detector, Span
+from .detector import ALNUM, Detector, Span
 
-_SEPARATORS = frozenset(b" -")
+_FIRST = frozenset(b"234568")  # of all issuers below
+_GROUP = re.compile(rb"[0-9]+")
 
 
 def luhn(digits: bytes) -> bool:
@@ -39,24 +42,18 @@ def _issued(digits: bytes) -> bool:
 
 
 def _confirm(data: bytes, start: int, end: int) -> Iterator[Span]:
-    groups: list[Span] = []
-    at = start
-    while at < end:
-        stop = at
-        while stop < end and data[stop] in DIGITS:
-            stop += 1
-        groups.append((at, stop))
-        at = stop + 1
+    groups = [(start + group.start(), start + group.end()) for group in _GROUP.finditer(data[start:end])]
     for first, (opening, _) in enumerate(groups):
-        if opening and data[opening - 1] in ALNUM:
+        if data[opening] not in _FIRST or (opening and data[opening - 1] in ALNUM):
             continue
-        digits = b""
-        for begin, stop in groups[first:]:
-            digits += data[begin:stop]
-            if len(digits) > 19:
+        size = 0
+        for begin, stop in islice(groups, first, first + 19):
+            size += stop - begin
+            if size > 19:
                 break
-            if len(digits) < 13 or (stop < len(data) and data[stop] in ALNUM):
+            if size < 13 or (stop < len(data) and data[stop] in ALNUM):
                 continue
+            digits = data[opening:stop].translate(None, b" -")
             if _issued(digits) and luhn(digits):
                 yield opening, stop
 
