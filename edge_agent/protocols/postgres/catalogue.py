@@ -1,25 +1,15 @@
-"""The catalogue questions as SQL, and what this edge remembers of the answers.
+"""The catalogue questions as SQL: one query for each, which gives one row with one text column, the answer as JSON.
 
-`statement` turns each `Question` into one query that gives one row with one text column: the answer as JSON. It runs on the session's own
-connection, in the client's own transaction, so it sees temporary tables and uncommitted definitions, and so it must never fail by
-itself: names are looked up, never cast; every function and operator in it is qualified, so that no search path changes what it means. It can
-still fail as any statement can (statement_timeout, lock_timeout, a definition dropped in between): that is then the transaction's own
-error. It runs on PostgreSQL 13 to 18. Nothing is sent here: the engine does that.
+It runs on the session's own connection, in the client's own transaction, so it sees temporary tables and uncommitted definitions, and so it
+must never fail by itself: names are looked up, never cast; every function and operator in it is qualified, so that no search path
+changes what it means. It can still fail as any statement can (statement_timeout, lock_timeout, a definition dropped in between): that is
+then the transaction's own error. It runs on PostgreSQL 13 to 18. Nothing is sent or remembered here: see `lookup`.
 """
+# ruff: noqa: S608  (the queries are made of constants; the two names from outside go through _literal)
 
 import re
 
-import msgspec
-
-from gateway_kernel.model import SECOND, Facts, Instant, Json
-from gateway_kernel.parse.sql.catalogue import Catalogue, Question
-from gateway_kernel.parse.sql.effects import changes_names, needs
-
-MAX_AGE: Instant = 10 * SECOND
-"""How long an answer is believed while this session itself changes no definitions."""
-
-MAX_REMEMBERED = 1024
-"""Texts and answers kept for one session; beyond it everything is asked anew."""
+from gateway_kernel.parse.sql.catalogue import Question
 
 
 def _exact(sql: str) -> str:
@@ -261,7 +251,8 @@ _TYPE = _exact(f"""
         f'''{_PROCEDURE} where p.oid = any (
             select k.castfunc from pg.pg_cast k where (k.castsource = t.oid or k.casttarget = t.oid) and k.castfunc::int8 <> 0
             union all select f.code from (
-                select pg.unnest(array[t.typinput::oid, t.typoutput::oid, t.typreceive::oid, t.typsend::oid, t.typmodin::oid, t.typmodout::oid]) as code
+                select pg.unnest(array[t.typinput::oid, t.typoutput::oid, t.typreceive::oid, t.typsend::oid,
+                    t.typmodin::oid, t.typmodout::oid]) as code
             ) f where t.typtype = 'b'
             union all select f.code from pg.pg_range g, lateral (
                 select pg.unnest(array[g.rngcanonical::oid, g.rngsubdiff::oid]) as code) f where g.rngtypid = t.oid)''',
@@ -272,121 +263,13 @@ _TYPE = _exact(f"""
 
 _QUERIES = {"relation": _RELATION, "function": _FUNCTION, "operator": _OPERATOR_QUERY, "type": _TYPE}
 
-SESSION_BASICS = _exact("""
-    select pg.json_build_object(
-        'role', current_user, 'database', pg.current_database(), 'search_path', pg.to_json(pg.current_schemas(true)),
-        'server_version', pg.current_setting('server_version_num')::int4 / 10000, 'in_hot_standby', pg.pg_is_in_recovery())::text
-""")
-"""One row, one text column: the JSON that `SessionBasics` decodes. Ask it when the session starts and after every barrier."""
 
-SESSION_NAMES = _exact("""
-    select pg.json_build_object(
-        'statements', coalesce((select pg.json_object_agg(s.name, s.statement) from pg.pg_prepared_statements s), '{}'::json),
-        'cursors', coalesce((select pg.json_object_agg(c.name, c.statement) from pg.pg_cursors c where c.name <> ''), '{}'::json))::text
-""")
-"""One row, one text column: the JSON that `SessionNames` decodes. Ask it after an `execute` effect: code may have made or dropped names."""
+def statement(question: Question) -> bytes:
+    """Return the query for `question`, without parameters: the names stand in it as literals that mean the same under any setting."""
+    names = {"$1": _literal(question.schema), "$2": _literal(question.name)}
+    return re.sub(r"\$[12]", lambda found: names[found[0]], _QUERIES[question.kind]).encode()
 
 
-class SessionBasics(msgspec.Struct, frozen=True):
-    """Who the session is and where it looks; `search_path` is as resolved, implicit schemas included."""
-
-    role: str
-    database: str
-    search_path: tuple[str, ...]
-    server_version: int
-    in_hot_standby: bool = False
-
-
-class SessionNames(msgspec.Struct, frozen=True):
-    """Name -> text of the prepared statements and cursors that the server knows for this session."""
-
-    statements: dict[str, str] = {}
-    cursors: dict[str, str] = {}
-
-
-def session_basics(answer: str) -> SessionBasics:
-    """Decode the answer to `SESSION_BASICS`; raise `msgspec.ValidationError` if it is something else."""
-    return msgspec.json.decode(answer, type=SessionBasics)
-
-
-def session_names(answer: str) -> SessionNames:
-    """Decode the answer to `SESSION_NAMES`; raise `msgspec.ValidationError` if it is something else."""
-    return msgspec.json.decode(answer, type=SessionNames)
-
-
-def statement(question: Question) -> tuple[str, tuple[str, str]]:
-    """Return the query for `question` and its two parameters, both text."""
-    return _QUERIES[question.kind], (question.schema, question.name)
-
-
-class _Gathered(msgspec.Struct):
-    document: dict[str, Json]
-    expires: Instant
-
-
-class Cache:
-    """What one session was told, for at most `max_age` microseconds, and until the session itself changes definitions.
-
-    `gather` is what the engine calls for each text; the document that it gives is the same object while nothing changed, so that
-    the reader's own cache knows it.
-    """
-
-    def __init__(self, max_age: Instant = MAX_AGE) -> None:
-        self._max_age = max_age
-        self._answers: dict[Question, tuple[Json, Instant]] = {}
-        self._gathered: dict[tuple[str, str], _Gathered] = {}
-        self._changed_in_transaction = False
-
-    def gather(self, text: str, now: Instant, bound: str = "") -> tuple[dict[str, Json], tuple[Question, ...]]:
-        """Return the facts for `context["catalogue"]`, and what must be asked first: empty when the facts are whole.
-
-        `bound` is the text behind an EXECUTE or FETCH, as in `context["statement"]`. Ask, `absorb` each answer, and gather again.
-        """
-        known = self._gathered.get((text, bound))
-        if known is not None and now < known.expires:
-            return known.document, ()
-        catalogue = self._catalogue(now)
-        missing = needs(text, catalogue, bound)
-        document = catalogue.part(catalogue.used)
-        if missing:
-            return document, missing
-        if known is not None and known.document == document:
-            document = known.document
-        if len(self._gathered) >= MAX_REMEMBERED:
-            self._gathered.clear()
-        expires = min((self._answers[question][1] for question in catalogue.used), default=now) + self._max_age
-        self._gathered[text, bound] = _Gathered(document, expires)
-        return document, ()
-
-    def absorb(self, question: Question, answer: str | None, now: Instant) -> None:
-        """Remember the one value that the query gave; raise `msgspec.ValidationError` if it is not an answer."""
-        if answer is None:
-            raise msgspec.ValidationError(f"the catalogue gave no answer about {question.kind} {question.key}")
-        value: Json = msgspec.json.decode(answer)
-        Catalogue().knowing(question, value)
-        if len(self._answers) >= MAX_REMEMBERED:
-            self.forget()
-        self._answers[question] = (value, now)
-
-    def after(self, facts: Facts, *, in_transaction: bool) -> None:
-        """Forget what an operation, now sent, may have changed. `in_transaction` says whether a transaction is open behind it."""
-        if changes_names(facts.effects):
-            self.forget()
-            self._changed_in_transaction = in_transaction
-        elif (
-            self._changed_in_transaction
-        ):  # what it defined, or where it looked, ends with the transaction or a part of it
-            self.forget()
-            self._changed_in_transaction = in_transaction
-
-    def forget(self) -> None:
-        """Ask everything anew: the role or the search path changed, or nobody knows what changed."""
-        self._answers.clear()
-        self._gathered.clear()
-
-    def _catalogue(self, now: Instant) -> Catalogue:
-        document: dict[str, Json] = {}
-        for question, (answer, asked) in self._answers.items():
-            if now < asked + self._max_age:
-                document.setdefault(question.kind, {})[question.key] = answer
-        return Catalogue(document)
+def _literal(text: str) -> str:
+    """An escape string: unlike a plain one it does not depend on standard_conforming_strings."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

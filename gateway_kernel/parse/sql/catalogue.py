@@ -108,9 +108,9 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
 class Relation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A table, view, sequence and so on; `kind` is pg_class.relkind, `definition` the query of a view or materialised view.
 
-    `checks`, `indexes` (expressions and predicates, and partition keys), `generated`, `triggers`, `references` and `foreign` are of the relation and of all
-    that inherits from it; `policies` are its row security expressions. `children` and `parents` are
-    all descendants and ancestors, qualified. `builtin` means the server came with it.
+    `checks`, `indexes` (expressions and predicates, and partition keys), `generated`, `triggers`, `references` and `foreign` are of
+    the relation and of all that inherits from it; `policies` are its row security expressions. `children` and `parents` are all
+    descendants and ancestors, qualified. `builtin` means the server came with it.
     """
 
     oid: int

@@ -87,7 +87,7 @@ PURE = frozenset(
 
     suppress_redundant_updates_trigger tsvector_update_trigger tsvector_update_trigger_column
     bernoulli system
-    """.split()
+    """.split()  # noqa: SIM905  (a list to be read, and not 600 lines of it)
 )
 """Names in pg_catalog. The last two groups are trigger functions and the sampling methods of TABLESAMPLE."""
 

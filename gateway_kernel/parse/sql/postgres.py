@@ -28,7 +28,8 @@ from gateway_kernel.verdict import ColumnMask, Rewrite
 REMEMBERED = 4096
 """Facts kept, oldest forgotten first. An entry of a large text is some kilobytes."""
 
-type _Key = tuple[str, str, str, bool, tuple[str, ...]]
+type _Key = tuple[Json, ...]
+"""Text, statement, role, in_transaction, search_path: of a context that nobody has checked yet."""
 
 
 class PostgresReader:

@@ -371,6 +371,6 @@ TRANSPARENT = frozenset(
     PartitionRangeDatum PartitionSpec PublicationObjSpec PublicationTable RangeTableFuncCol ReplicaIdentityStmt ResTarget ReturnStmt
     ReturningClause ReturningOption RoleSpec RowExpr SQLValueFunction SetToDefault StatsElem String TableLikeClause TriggerTransition TypeCast
     VacuumRelation WindowDef XmlExpr XmlSerialize
-    """.split()
+    """.split()  # noqa: SIM905  (a list to be read)
 )
 """Node classes of the raw grammar that add nothing to their parts. Those that only a planner makes are not here: unknown."""
