@@ -7,6 +7,7 @@ nobody has read, so what it returns may be masked content: it is opaque. This sa
 import re
 
 from gateway_kernel.parse.sql.catalogue import Callable, Catalogue, Unanswered
+from gateway_kernel.parse.sql.functions import PURE_EXTENSIONS
 
 _READS_CONTENT = re.compile(
     r"""(table|query|cursor|schema|database)_to_xml(schema|_and_xmlschema)?
@@ -15,30 +16,26 @@ _READS_CONTENT = re.compile(
     re.VERBOSE,
 )
 
-CONTENT_FREE_EXTENSIONS = frozenset(
-    {
-        "bloom", "btree_gin", "btree_gist", "citext", "cube", "dict_int", "dict_xsyn", "earthdistance", "fuzzystrmatch",
-        "hstore", "intarray", "isn", "ltree", "pg_stat_statements", "pg_trgm", "pgcrypto", "postgis", "seg", "unaccent",
-        "uuid-ossp", "vector",
-    }
-)  # fmt: skip
-"""Extensions whose functions compute on their arguments. dblink, tablefunc, xml2, pageinspect and the like run queries or read pages."""
-
 
 def reads_content(schema: str, name: str) -> bool:
     """True if this built-in function reads relations, or large objects, that are named by its arguments."""
     return schema in {"", "pg_catalog"} and _READS_CONTENT.fullmatch(name) is not None
 
 
-def is_opaque(candidates: tuple[Callable, ...] | Unanswered, arguments: int | None = None) -> bool:
-    """True if a call that may mean any of these could run a body that nobody has read."""
+def is_opaque(candidates: tuple[Callable, ...] | Unanswered, arguments: int) -> bool:
+    """True if a call with so many arguments that may mean any of these could run a body that nobody has read."""
     if isinstance(candidates, Unanswered):
         return True
     return any(
-        not candidate.builtin and candidate.extension not in CONTENT_FREE_EXTENSIONS
+        not candidate.builtin and candidate.extension not in PURE_EXTENSIONS
         for candidate in candidates
-        if arguments is None or _takes(candidate, arguments)
+        if _takes(candidate, arguments)
     )
+
+
+def is_own_code(candidates: tuple[Callable, ...] | Unanswered) -> bool:
+    """True if an operator or a cast that may mean any of these could be somebody's own; those of an extension compute."""
+    return isinstance(candidates, Unanswered) or any(not found.builtin and not found.extension for found in candidates)
 
 
 def opaque_function(catalogue: Catalogue, schema: str, name: str, arguments: int) -> bool:
@@ -48,7 +45,7 @@ def opaque_function(catalogue: Catalogue, schema: str, name: str, arguments: int
 
 def opaque_operator(catalogue: Catalogue, schema: str, name: str) -> bool:
     """True if this operator may be somebody's own."""
-    return schema != "pg_catalog" and is_opaque(catalogue.candidates("operator", schema, name))
+    return schema != "pg_catalog" and is_own_code(catalogue.candidates("operator", schema, name))
 
 
 def _takes(candidate: Callable, arguments: int) -> bool:

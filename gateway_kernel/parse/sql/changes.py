@@ -17,13 +17,13 @@ from gateway_kernel.parse.sql.taint import (
     Field,
     Fields,
     Taint,
-    UnresolvedError,
     UntraceableError,
     joined,
 )
 from gateway_kernel.parse.sql.tree import UnparsedError, parsed
 
-_EVENTS = {"insert_stmt": "iu", "update_stmt": "u", "delete_stmt": "d", "merge_stmt": "iud"}
+_EVENTS = {"insert_stmt": "i", "update_stmt": "u", "delete_stmt": "d", "merge_stmt": ""}
+"""The rules that a statement fires; tables with rules take neither MERGE nor ON CONFLICT."""
 
 
 class ChangeTracer(QueryTracer):
@@ -48,17 +48,17 @@ class ChangeTracer(QueryTracer):
     def _target(self, name: pg.RangeVar, kind: str) -> Item:
         """Return the relation that is written. A name in WITH is never meant here."""
         item = self.named_item(name, None)
-        assert item.relation is not None
-        self._note(item.relation, _EVENTS[kind])
+        if item.relation is not None:
+            self._note(item.relation, _EVENTS[kind])
         return item
 
-    def _note(self, relation: Relation, events: str) -> None:
+    def _note(self, relation: Relation, event: str) -> None:
         """Look at what else the server does when it writes here: its errors and rules may speak of masked columns."""
         linked = (*relation.foreign, *(f"{link.schema}.{link.table}" for link in relation.references))
         if relation.triggers or any(self.masks.touches(*parse_name(label)) for label in linked):
             self.sensitive = True
         for rule in relation.rules:
-            if rule.event in events:
+            if rule.event == event:
                 self.ruled = True
                 taint = self.involved(parsed_rule(rule.text))
                 self.forbid(taint, f"rule {rule.name} of {relation.name}")
@@ -67,16 +67,16 @@ class ChangeTracer(QueryTracer):
         """Return what is masked in any relation that is named anywhere below `tree`."""
         taints: list[Taint | None] = []
         for name in relations_in(tree):
-            try:
-                taints += [field.taint for field in self.columns(self.relation(name))]
-            except UnresolvedError:  # a WITH query, or old and new of a rule
-                continue
+            relation = self.relation(name)
+            if relation is not None:  # else a WITH query, or old and new of a rule
+                taints += [field.taint for field in self.columns(relation)]
         return joined(taints)
 
     def _insert(self, insert: pg.InsertStmt, parent: Scope | None) -> Fields:
         scope = Scope(parent)
         self.define(insert.with_clause, scope)
         target = self._target(insert.relation, "insert_stmt")
+        self._assign(insert.cols, scope)
         if insert.HasField("select_stmt"):
             self.written(self.query(insert.select_stmt, scope), "INSERT")
         if insert.HasField("on_conflict_clause"):

@@ -22,7 +22,7 @@ NEUTRAL = frozenset(
         "alter_op_family_stmt", "alter_operator_stmt", "alter_owner_stmt", "alter_role_set_stmt", "alter_role_stmt",
         "alter_seq_stmt", "alter_stats_stmt", "alter_system_stmt", "alter_table_space_options_stmt",
         "alter_tsconfiguration_stmt", "alter_tsdictionary_stmt", "alter_type_stmt", "check_point_stmt",
-        "close_portal_stmt", "cluster_stmt", "comment_stmt", "composite_type_stmt", "constraints_set_stmt",
+        "close_portal_stmt", "comment_stmt", "composite_type_stmt", "constraints_set_stmt",
         "create_am_stmt", "create_cast_stmt", "create_conversion_stmt", "create_domain_stmt", "create_enum_stmt",
         "create_event_trig_stmt", "create_extension_stmt", "create_fdw_stmt", "create_foreign_server_stmt",
         "create_function_stmt", "create_op_class_stmt", "create_op_family_stmt", "create_plang_stmt",
@@ -36,16 +36,14 @@ NEUTRAL = frozenset(
 )  # fmt: skip
 """Statements that use no column. DO and functions run code that nobody has read, which is their `execute` effect."""
 
-_REPORTING = frozenset(
-    {"truncate_stmt", "do_stmt", "refresh_mat_view_stmt", "reindex_stmt", "cluster_stmt", "vacuum_stmt"}
-)
+_REPORTING = frozenset({"truncate_stmt", "do_stmt", "refresh_mat_view_stmt", "reindex_stmt", "vacuum_stmt"})
 """Neutral statements whose errors and notices may speak of rows."""
 
 _HARMLESS_CHANGES = frozenset(
     {
         pg.AT_AddColumn, pg.AT_DropColumn, pg.AT_ColumnDefault, pg.AT_DropNotNull, pg.AT_SetNotNull, pg.AT_AddConstraint,
         pg.AT_DropConstraint, pg.AT_ValidateConstraint, pg.AT_ChangeOwner, pg.AT_SetRelOptions, pg.AT_ResetRelOptions,
-        pg.AT_SetTableSpace, pg.AT_SetLogged, pg.AT_ClusterOn, pg.AT_DropCluster, pg.AT_EnableRowSecurity,
+        pg.AT_SetTableSpace, pg.AT_SetLogged, pg.AT_DropCluster, pg.AT_EnableRowSecurity,
         pg.AT_DisableRowSecurity, pg.AT_ForceRowSecurity, pg.AT_NoForceRowSecurity, pg.AT_DisableTrig, pg.AT_EnableTrig,
         pg.AT_DisableTrigAll, pg.AT_EnableTrigAll, pg.AT_DisableTrigUser, pg.AT_EnableTrigUser, pg.AT_AttachPartition,
         pg.AT_AddInherit, pg.AT_AddIdentity, pg.AT_SetIdentity, pg.AT_DropIdentity,
@@ -85,7 +83,7 @@ class DefinitionTracer(ChangeTracer):
             case "create_schema_stmt":
                 for element in node.create_schema_stmt.schema_elts:
                     self.definition(element)
-            case _:  # rules, triggers, statistics, publications, another schema, and whatever a later grammar brings
+            case _:  # rules, triggers, statistics, publications, CLUSTER (a physical order), another schema, and whatever a later grammar brings
                 self.forbid(self.involved(node), f"{kind.removesuffix('_stmt').replace('_', ' ').upper()}")
 
     def _within(self, name: pg.RangeVar) -> Scope:

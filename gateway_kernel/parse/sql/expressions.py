@@ -11,7 +11,7 @@ from typing import NoReturn
 from google.protobuf.message import Message
 from postgast import pg_query_pb2 as pg
 
-from gateway_kernel.parse.sql.callables import is_opaque, opaque_function, opaque_operator, reads_content
+from gateway_kernel.parse.sql.callables import is_opaque, is_own_code, opaque_function, opaque_operator, reads_content
 from gateway_kernel.parse.sql.catalogue import Catalogue, Unanswered
 from gateway_kernel.parse.sql.naming import output_name
 from gateway_kernel.parse.sql.scope import Scope, strings
@@ -62,7 +62,11 @@ _NO_OPERATOR = frozenset({pg.AEXPR_BETWEEN, pg.AEXPR_BETWEEN_SYM, pg.AEXPR_NOT_B
 
 
 class ExpressionTracer:
-    """Traces one operation. `sensitive`: a masked relation is involved. `touched`: a masked column is used, by the text itself."""
+    """Traces one operation.
+
+    `sensitive`: a masked relation is involved. `touched`: a masked column is used, by the text itself. `lost`: a name means nothing, so
+    the statement fails upstream; the rest of it is traced all the same, in case it does not.
+    """
 
     def __init__(self, catalogue: Catalogue, masks: Masks) -> None:
         self.catalogue = catalogue
@@ -70,10 +74,18 @@ class ExpressionTracer:
         self.owning = False
         self.sensitive = False
         self.touched: Taint | None = None
+        self.lost = False
 
     def query(self, node: pg.Node, parent: Scope | None) -> Fields:
         """Return the columns of a query that stands inside an expression."""
         raise NotImplementedError
+
+    def lose(self, name: str) -> Field:
+        """Note that a name means nothing here, and go on. In an owner's definition, which the server has accepted, that is our gap."""
+        if self.owning:
+            raise UnresolvedError(name)
+        self.lost = self.sensitive = True
+        return Field(many=True)
 
     def forbid(self, taint: Taint | None, place: str) -> None:
         """Refuse a tainted value in a place where it tells its content, unless its mask lets it."""
@@ -149,7 +161,9 @@ class ExpressionTracer:
         """Return what the function, operator or type itself may bring in."""
         match node.WhichOneof("node"):
             case "func_call":
-                return self.called(strings(node.func_call.funcname), len(node.func_call.args))
+                call = node.func_call
+                ordered = len(call.agg_order) if call.agg_within_group else 0
+                return self.called(strings(call.funcname), len(call.args) + ordered)
             case "a_expr" if node.a_expr.kind not in _NO_OPERATOR:
                 return self._operator([part for part in strings(node.a_expr.name) if part])
             case "type_cast":
@@ -184,7 +198,7 @@ class ExpressionTracer:
         if not names:
             return None
         answer = self.catalogue.type(names[-2] if len(names) > 1 else "", names[-1])
-        if answer is None or isinstance(answer, Unanswered) or not is_opaque(answer.callables):
+        if answer is None or isinstance(answer, Unanswered) or not is_own_code(answer.callables):
             return None
         return self.opaque(f"a cast to {answer.name}")
 
@@ -225,10 +239,10 @@ class ExpressionTracer:
             item = scope.item(names[0])
             if item is not None:
                 return item.row()
-            raise UnresolvedError(f"column {names[0]}")
+            return self.lose(names[0])
         item = scope.item(names[-2], names[-3] if len(names) > 2 else "")
         if item is None:
-            raise UnresolvedError(f"relation {names[-2]} in FROM")
+            return self.lose(names[-2])
         column = item.column(names[-1])
         return column if column is not None else self._called_on(item.row(), names[-1], place)
 
@@ -237,15 +251,13 @@ class ExpressionTracer:
         if not names:
             return scope.star()
         item = scope.item(names[-1], names[-2] if len(names) > 1 else "")
-        if item is None:
-            raise UnresolvedError(f"relation {names[-1]} in FROM")
-        return item.fields
+        return (self.lose(names[-1]),) if item is None else item.fields
 
     def _called_on(self, row: Field, name: str, place: str) -> Field:
         """`t.name` and `(x).name` call the function `name` where there is no such column."""
         candidates = self.catalogue.candidates("function", "", name)
         if candidates == ():
-            raise UnresolvedError(f"column {name}")
+            return self.lose(name)
         own = self.opaque(f"the result of {name}()") if is_opaque(candidates, 1) else None
         return Field(name, self._through([row.taint, own], place))
 

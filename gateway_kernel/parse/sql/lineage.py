@@ -16,7 +16,7 @@ from gateway_kernel.parse.sql.catalogue import Catalogue, Relation
 from gateway_kernel.parse.sql.changes import relations_in
 from gateway_kernel.parse.sql.definitions import DefinitionTracer, changes_meaning
 from gateway_kernel.parse.sql.scope import Item, Scope, strings
-from gateway_kernel.parse.sql.taint import Fields, LeakError, Masks, Taint, UnresolvedError, UntraceableError, joined
+from gateway_kernel.parse.sql.taint import Fields, LeakError, Masks, Taint, UntraceableError, joined
 from gateway_kernel.parse.sql.tree import UnparsedError, parsed
 from gateway_kernel.verdict import ColumnMask, Strategy
 
@@ -60,9 +60,7 @@ class Tracer(DefinitionTracer):
     def __init__(self, catalogue: Catalogue, masks: Masks, context: dict[str, Json]) -> None:
         super().__init__(catalogue, masks)
         self._names: dict[str, pg.Node] = {}
-        for section in ("prepared", "cursors"):
-            for name, text in (context.get(section) or {}).items():
-                self._names[name] = _behind(text)
+        self._statement = str(context.get("statement", ""))
         self._depth = 0
 
     def statements(self, nodes: list[pg.Node]) -> list[Output]:
@@ -72,11 +70,8 @@ class Tracer(DefinitionTracer):
         for node in nodes:
             if moved and any(not self._is_builtin(name) for name in relations_in(node)):
                 raise UntraceableError("a statement before it changes what names mean; send them one by one")
-            try:
-                outputs += self.statement(node)
-            except UnresolvedError:  # the server does not know the name either, and will say so
-                self.sensitive = True
-                outputs.append(None)
+            answered = self.statement(node)
+            outputs += [None for _ in answered] if self.lost else answered
             moved = moved or changes_meaning(node)
         if self.ruled:
             return [None] * max(len(nodes), 1)
@@ -118,24 +113,23 @@ class Tracer(DefinitionTracer):
         if copy.is_from:
             self._target(copy.relation, "insert_stmt")
             return []
-        if copy.HasField("query"):
-            fields = self.query(copy.query, None)
-        else:
-            fields = self._copied(self.relation(copy.relation), strings(copy.attlist))
+        whole = copy.HasField("relation")
+        fields = self._copied(copy.relation, strings(copy.attlist)) if whole else self.query(copy.query, None)
         if copy.filename or copy.is_program:
             self.written(fields, "COPY to a file")
             return []
         return [_output(fields)]
 
-    def _copied(self, relation: Relation, names: list[str]) -> Fields:
+    def _copied(self, name: pg.RangeVar, names: list[str]) -> Fields:
         """COPY of a table leaves out generated columns unless it names columns, which it may then not be."""
+        relation = self.relation(name)
+        if relation is None:
+            return (self.lose(name.relname),)
         fields = self.columns(relation)
         if names:
             item = Item(relation.name, fields, relation=relation)
             chosen = [item.column(name) for name in names]
-            if any(field is None for field in chosen):
-                raise UnresolvedError("a column of COPY")
-            return tuple(self.touch(field) for field in chosen if field is not None)
+            return tuple(self.lose(relation.name) if field is None else self.touch(field) for field in chosen)
         generated = {column.name for column in relation.columns if column.generated}
         return tuple(self.touch(field) for field in fields if field.name not in generated)
 
@@ -174,19 +168,23 @@ class Tracer(DefinitionTracer):
                 return self._known(node.execute_stmt.name)
 
     def _known(self, name: str) -> list[Output]:
-        if name not in self._names or self._depth:
+        """Trace the text behind a name: made by this text, or told by the context, which speaks of one name only."""
+        node = self._names.get(name) or _behind(self._statement)
+        if node is None or self._depth:
             raise UntraceableError(f"the text behind the name {name} is not known")
         self._depth += 1
         try:
-            return self.statement(self._names[name])
+            return self.statement(node)
         finally:
             self._depth -= 1
 
 
-def _behind(text: str) -> pg.Node:
+def _behind(text: str) -> pg.Node | None:
     """Return the query that a name stands for; the server keeps the text with its DECLARE or PREPARE."""
     statements = parsed(text).stmts
-    node = statements[0].stmt if len(statements) == 1 else pg.Node()
+    if len(statements) != 1:
+        return None
+    node = statements[0].stmt
     match node.WhichOneof("node"):
         case "declare_cursor_stmt":
             return node.declare_cursor_stmt.query

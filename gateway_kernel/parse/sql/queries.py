@@ -1,30 +1,26 @@
-"""What flows through queries: FROM, joins, subqueries, WITH, set operations, and the relations and views that they read.
+"""What flows through queries: the select list, FROM, joins, subqueries, WITH and set operations.
 
-The order of output columns is PostgreSQL's own (parse_target.c, parse_clause.c). A view is traced through its definition, as its
-owner wrote it. This layer reads; `changes` adds the statements that write.
+The order of output columns is PostgreSQL's own (parse_target.c, parse_clause.c). `relations` says what a relation brings; `changes` adds
+the statements that write.
 """
 
 from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pg
 
-from gateway_kernel.parse.sql.catalogue import Catalogue, Relation, Unanswered
-from gateway_kernel.parse.sql.expressions import FROM, SELECT_LIST, ExpressionTracer, parts
+from gateway_kernel.parse.sql.expressions import FROM, SELECT_LIST, parts
 from gateway_kernel.parse.sql.naming import output_name
+from gateway_kernel.parse.sql.relations import RelationTracer
 from gateway_kernel.parse.sql.scope import Cte, Item, Scope, join, strings
 from gateway_kernel.parse.sql.taint import (
-    STATISTICS,
     Field,
     Fields,
-    Masks,
     Taint,
-    UnresolvedError,
     UntraceableError,
     joined,
     merged,
     renamed,
 )
-from gateway_kernel.parse.sql.tree import UnparsedError, parsed
 
 ROUNDS = 32
 """Passes after which a recursive query must have settled; each adds at least one column's taint."""
@@ -52,12 +48,8 @@ _COLUMNS = {
 }
 
 
-class QueryTracer(ExpressionTracer):
-    """Traces queries of one operation; keeps what it learned of each relation."""
-
-    def __init__(self, catalogue: Catalogue, masks: Masks) -> None:
-        super().__init__(catalogue, masks)
-        self._relations: dict[tuple[str, str], Fields | None] = {}
+class QueryTracer(RelationTracer):
+    """Traces queries of one operation."""
 
     def query(self, node: pg.Node, parent: Scope | None) -> Fields:
         """Return the columns of a query, in order."""
@@ -113,6 +105,8 @@ class QueryTracer(ExpressionTracer):
         if select.op != pg.SETOP_UNION or not select.all:
             name = pg.SetOperation.Name(select.op).removeprefix("SETOP_")
             self.forbid(joined(field.taint for field in (*left, *right)), name)
+        if len(left) != len(right) and not any(field.many for field in (*left, *right)):
+            left = (*left, self.lose("a set operation of arms that differ in width"))
         return _zipped(left, right)
 
     def _key(self, node: pg.Node, fields: Fields, scope: Scope, place: str) -> None:
@@ -209,8 +203,8 @@ class QueryTracer(ExpressionTracer):
         if cte is not None:
             return Item(alias, renamed(self._cte_fields(cte), strings(name.alias.colnames)), aliased=aliased)
         relation = self.relation(name)
-        fields = renamed(self.columns(relation), strings(name.alias.colnames))
-        return Item(alias, fields, relation=relation, aliased=aliased)
+        fields = self.columns(relation) if relation is not None else (self.lose(name.relname),)
+        return Item(alias, renamed(fields, strings(name.alias.colnames)), relation=relation, aliased=aliased)
 
     def _subselect(self, source: pg.RangeSubselect, scope: Scope, siblings: list[Item]) -> Item:
         fields = self.query(source.subquery, scope.beside(siblings if source.lateral else []))
@@ -289,75 +283,6 @@ class QueryTracer(ExpressionTracer):
         compared = joined(field.taint for field in fields)  # a path holds the compared columns
         return [Field(name, None if compared is None else compared.whole()) for name in added if name]
 
-    # -- relations
-
-    def relation(self, name: pg.RangeVar) -> Relation:
-        """Return the relation that a name means."""
-        answer = self.catalogue.relation(name.schemaname, name.relname)
-        if isinstance(answer, Unanswered):
-            raise UntraceableError(f"the catalogue does not say what relation {name.relname} is")
-        if answer is None:
-            raise UnresolvedError(f"relation {name.relname}")
-        return answer
-
-    def columns(self, relation: Relation) -> Fields:
-        """Return the columns of a relation with what masks them, by name or through its definition."""
-        key = (relation.schema, relation.name)
-        known = self._relations.get(key)
-        if known is None:
-            if key in self._relations:
-                raise UntraceableError(f"view {relation.name} refers to itself")
-            self._relations[key] = None
-            known = self._relations[key] = self._derived(relation)
-        if (relation.builtin and relation.name in STATISTICS) or relation.kind == "t":
-            self.forbid(joined(field.taint for field in known), "a relation of the server that keeps content")
-        if any(field.taint is not None for field in known):
-            self.sensitive = True
-        return known
-
-    def _derived(self, relation: Relation) -> Fields:
-        if (relation.builtin and relation.name in STATISTICS) or relation.kind == "t":
-            content = self.masks.content(f"the content of {relation.name}")
-            return tuple(Field(column.name, content) for column in relation.columns)
-        own = tuple(Field(column.name, self.masks.column(relation, column.name)) for column in relation.columns)
-        if relation.kind in {"v", "m"} and not relation.builtin:
-            return self._through_view(relation, own)
-        if any(column.generated for column in relation.columns):
-            return self._through_generated(relation, own)
-        return own
-
-    def _through_view(self, relation: Relation, own: Fields) -> Fields:
-        traced = self._owned(relation.definition, None)
-        if traced is None or len(traced) != len(own) or any(field.many for field in traced):
-            content = self.masks.content(f"{relation.name}, whose definition cannot be traced")
-            return tuple(Field(field.name, joined((field.taint, content))) for field in own)
-        return tuple(
-            Field(mine.name, joined((mine.taint, inner.taint)), row=inner.row)
-            for mine, inner in zip(own, traced, strict=True)
-        )
-
-    def _through_generated(self, relation: Relation, own: Fields) -> Fields:
-        scope = Scope(None, [Item(relation.name, own, relation=relation)])
-        fields: list[Field] = []
-        for column, field in zip(relation.columns, own, strict=True):
-            taint = field.taint
-            if column.generated:
-                traced = self._owned(f"SELECT ({column.default or 'NULL'})", scope)
-                computed = self.masks.content(f"{relation.name}.{column.name}") if traced is None else traced[0].taint
-                taint = joined((taint, None if computed is None else computed.whole()))
-            fields.append(Field(column.name, taint))
-        return tuple(fields)
-
-    def _owned(self, text: str, scope: Scope | None) -> Fields | None:
-        """Trace a query that the owner of the database wrote; None if it cannot be."""
-        owning, self.owning = self.owning, True
-        try:
-            return self.query(parsed(text.rstrip("; \n")).stmts[0].stmt, scope)
-        except (UnresolvedError, UntraceableError, UnparsedError, IndexError):
-            return None
-        finally:
-            self.owning = owning
-
 
 def _parts_of(nodes: Iterable[pg.Node]) -> Iterator[pg.Node]:
     for node in nodes:
@@ -382,8 +307,6 @@ def _zipped(left: Fields, right: Fields) -> Fields:
     """Return the columns of a set operation: the names of the left arm, the taint of both."""
     if any(field.many for field in (*left, *right)):
         return (Field("", joined(field.taint for field in (*left, *right)), many=True),)
-    if len(left) != len(right):
-        raise UnresolvedError("a set operation whose arms differ in their number of columns")
     pairs = zip(left, right, strict=True)
     return tuple(Field(one.name, joined((one.taint, two.taint)), row=_zipped_rows(one, two)) for one, two in pairs)
 
