@@ -1,5 +1,6 @@
 """Every registered route, with every role and with none."""
 
+import asyncio
 import secrets
 from collections.abc import Iterator
 
@@ -13,8 +14,13 @@ PERSONS = (Role.APPROVER, Role.AUDITOR, Role.POLICY_AUTHOR)
 
 
 @pytest.fixture(scope="module")
-async def keyring(control_plane: ControlPlaneProcess) -> dict[Role, str]:
-    """A key of each role. The edge's name is stored under EDGE in `names`."""
+def keyring(control_plane: ControlPlaneProcess) -> dict[Role, str]:
+    """A key of each role."""
+    return asyncio.run(made(control_plane))
+
+
+async def made(control_plane: ControlPlaneProcess) -> dict[Role, str]:
+    """Register one holder of each role."""
     edge = await control_plane.new_edge()
     agent = await control_plane.admin("POST", f"/v1/agents/{edge.session.agent.name}/keys")
     keys = {Role.EDGE: edge.key, Role.AGENT: agent["key"], Role.ADMINISTRATOR: control_plane.admin_key}
