@@ -4,13 +4,17 @@
 content can then be compared between both worlds. The catalogue is the server's own, asked as the plan asks.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, LiteralString, cast
 
 import psycopg
 
-from gateway_kernel.model import Operation
+from edge_agent.protocols.postgres.catalogue import statement
+from gateway_kernel.model import Json, Operation
 from gateway_kernel.parse import MaskPlan
+from gateway_kernel.parse.sql.catalogue import Catalogue, Question
+from gateway_kernel.parse.sql.effects import needs
 from gateway_kernel.parse.sql.lineage import plan
 from gateway_kernel.verdict import ColumnMask, Filter
 
@@ -57,82 +61,34 @@ def rows(world: int) -> str:
     return "\n".join([*lines, "REFRESH MATERIALIZED VIEW kept;"])
 
 
-_RELATION = """
-WITH RECURSIVE up AS (
-    SELECT inhparent AS oid FROM pg_inherits WHERE inhrelid = %(oid)s
-    UNION SELECT i.inhparent FROM pg_inherits i JOIN up ON i.inhrelid = up.oid
-), down AS (
-    SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = %(oid)s
-    UNION SELECT i.inhrelid FROM pg_inherits i JOIN down ON i.inhparent = down.oid
-)
-SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text, c.oid < 16384, pg_get_viewdef(c.oid),
-    ARRAY(SELECT s.nspname || '.' || r.relname FROM up JOIN pg_class r USING (oid) JOIN pg_namespace s ON s.oid = r.relnamespace),
-    ARRAY(SELECT s.nspname || '.' || r.relname FROM down JOIN pg_class r USING (oid) JOIN pg_namespace s ON s.oid = r.relnamespace)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %(oid)s
-"""
-_COLUMNS = """
-SELECT a.attname, a.attnum, a.attgenerated::text, coalesce(pg_get_expr(d.adbin, d.adrelid), '')
-FROM pg_attribute a LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
-WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-"""
-_CALLABLES = """
-SELECT json_build_object('schema', n.nspname, 'name', p.proname, 'arguments', p.pronargs, 'defaults', p.pronargdefaults,
-    'variadic', p.provariadic <> 0, 'row', p.pronargs = 1, 'builtin', p.oid < 16384)
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname = %s
-"""
-
-
-class Section(dict[str, Any]):
-    """The answers to one kind of question, asked of the server when they are first needed."""
-
-    def __init__(self, connection: psycopg.Connection[Any], kind: str) -> None:
-        super().__init__()
-        self._connection = connection
-        self._kind = kind
-
-    def __contains__(self, key: object) -> bool:
-        if key not in self.keys():
-            self[cast("str", key)] = getattr(self, f"_{self._kind}")(cast("str", key))
-        return True
-
-    def _relation(self, name: str) -> dict[str, Any] | None:
-        found = self._connection.execute("SELECT to_regclass(%s)::oid::int8", (name,)).fetchone()
-        if found is None or found[0] is None:
-            return None
-        row = self._connection.execute(_RELATION, {"oid": found[0]}).fetchone()
-        assert row is not None
-        oid, schema, relation, kind, builtin, definition, parents, children = row
-        columns = self._connection.execute(_COLUMNS, (found[0],)).fetchall()
-        return {
-            "oid": oid, "schema": schema, "name": relation, "kind": kind, "builtin": builtin,
-            "definition": definition or "" if kind in "vm" else "", "parents": parents, "children": children,
-            "columns": [{"name": n, "number": i, "generated": g, "default": d} for n, i, g, d in columns],
-        }  # fmt: skip
-
-    def _function(self, name: str) -> list[Any]:
-        return [row[0] for row in self._connection.execute(_CALLABLES, (name.rpartition(".")[2].strip('"'),))]
-
-    def _operator(self, _name: str) -> list[Any]:
-        return []
-
-    def _type(self, _name: str) -> None:
-        return None
-
-
 @dataclass
 class World:
     """One database, with its catalogue and the masks on it."""
 
     connection: psycopg.Connection[Any]
-    catalogue: dict[str, Any] = field(default_factory=dict[str, Any])
+    answers: dict[Question, Json] = field(default_factory=dict[Question, Json])
 
-    def __post_init__(self) -> None:
-        self.catalogue = {kind: Section(self.connection, kind) for kind in ("relation", "function", "operator", "type")}
+    def catalogue(self, text: str, behind: str = "") -> dict[str, Any]:
+        """What an edge knows when it judges `text`: the answers to what `needs` asks, and no more."""
+        known = Catalogue()
+        while wanted := needs(text, known, behind):
+            for question in wanted:
+                if question not in self.answers:
+                    self.answers[question] = self._ask(question)
+                known = known.knowing(question, self.answers[question])
+        return known.document
 
-    def plan(self, text: str, filter_: Filter = "deny", context: dict[str, Any] | None = None) -> MaskPlan:
+    def _ask(self, question: Question) -> Json:
+        """The answer by the edge's own lookup."""
+        row = self.connection.execute(statement(question)).fetchone()
+        assert row is not None
+        return json.loads(row[0]) if isinstance(row[0], str) else row[0]
+
+    def plan(self, text: str, filter_: Filter = "deny", statement: str = "") -> MaskPlan:
         """What the masks of this world mean for a statement."""
         masks = (ColumnMask(MASKED, "partial", filter_, "hide-pii"),)
-        return plan(Operation("op", "postgres", text, context={"catalogue": self.catalogue, **(context or {})}), masks)
+        context = {"catalogue": self.catalogue(text, statement), "statement": statement}
+        return plan(Operation("op", "postgres", text, context=context), masks)
 
     def visible(self, text: str, decided: MaskPlan) -> tuple[str, list[str]]:
         """What a client sees of one statement: its outcome and its rows without what is masked. Nothing is kept."""

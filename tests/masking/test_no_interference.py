@@ -7,7 +7,7 @@ import pytest
 from tests.masking.canaries import World
 from tests.masking.grammar import Grammar
 
-STATEMENTS = 150
+STATEMENTS = 60
 SIGNS = ("canary", "secret0", "hidden9", "yranac", "7700", "7799")
 """Parts of canaries, one of them backwards; `partial` and every function of the grammar leave one of them, or a hash."""
 

@@ -76,7 +76,7 @@ def insert(walk: Walk, node: pg.InsertStmt, scope: Scope) -> None:
             _columns(walk, node.relation, conflict.target_list)
         walk.aliases.setdefault("excluded", set()).add((node.relation.schemaname, node.relation.relname))
         walk.children(conflict, scope)
-    walk.children(node, scope, without=("with_clause", "relation", "cols", "on_conflict_clause"))
+    walk.children(node, scope, without=("with_clause", "relation", "on_conflict_clause"))
 
 
 def update(walk: Walk, node: pg.UpdateStmt, scope: Scope) -> None:

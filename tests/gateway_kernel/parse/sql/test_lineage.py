@@ -376,20 +376,20 @@ def test_a_cursor_and_a_prepared_statement_have_the_plan_of_their_text(world: Wo
     text = "SELECT id, email FROM customers"
     together = world.plan(f"BEGIN; DECLARE c CURSOR FOR {text}; FETCH 2 FROM c; MOVE c; CLOSE c; COMMIT")
     assert together.outputs == ((None, P),)
-    assert world.plan("FETCH c", context={"statement": text}).outputs == ((None, P),)
-    assert world.plan("FETCH c", context={"statement": f"DECLARE c CURSOR FOR {text}"}).outputs == ((None, P),)
-    assert world.plan("EXECUTE p(1)", context={"statement": f"PREPARE p AS {text}"}).outputs == ((None, P),)
-    assert world.plan("EXECUTE p", context={"statement": "SELECT id FROM orders"}) is NO_MASK
-    assert "ORDER BY" in world.plan("EXECUTE p", context={"statement": f"{text} ORDER BY email"}).refusal
-    assert "CREATE TABLE AS" in world.plan("CREATE TABLE z AS EXECUTE p", context={"statement": text}).refusal
-    assert "EXPLAIN" in world.plan("EXPLAIN EXECUTE p", context={"statement": text}).refusal
+    assert world.plan("FETCH c", statement=text).outputs == ((None, P),)
+    assert world.plan("FETCH c", statement=f"DECLARE c CURSOR FOR {text}").outputs == ((None, P),)
+    assert world.plan("EXECUTE p(1)", statement=f"PREPARE p AS {text}").outputs == ((None, P),)
+    assert world.plan("EXECUTE p", statement="SELECT id FROM orders") is NO_MASK
+    assert "ORDER BY" in world.plan("EXECUTE p", statement=f"{text} ORDER BY email").refusal
+    assert "CREATE TABLE AS" in world.plan("CREATE TABLE z AS EXECUTE p", statement=text).refusal
+    assert "EXPLAIN" in world.plan("EXPLAIN EXECUTE p", statement=text).refusal
 
 
 def test_patterns_name_columns_by_table_schema_or_neither(world: World):
     """Part by part, without case; the server's own relations only by name."""
 
     def strategies(pattern: str, text: str = "SELECT id, email FROM customers") -> object:
-        operation = Operation("op", "postgres", text, context={"catalogue": world.catalogue})
+        operation = Operation("op", "postgres", text, context={"catalogue": world.catalogue(text)})
         return plan(operation, (ColumnMask((pattern,), "null", rule="r"),)).outputs
 
     for pattern in (
@@ -411,7 +411,7 @@ def test_patterns_name_columns_by_table_schema_or_neither(world: World):
 def test_two_masks_on_one_column_combine_to_the_stricter(world: World):
     """The stricter strategy and the stricter filter, whichever rule each comes from."""
     masks = (ColumnMask(("customers.email",), "null", "allow", "a"), ColumnMask(("*.email",), "hash", "deny", "b"))
-    context = {"catalogue": world.catalogue}
+    context = {"catalogue": world.catalogue("SELECT email FROM customers")}
     assert plan(Operation("op", "postgres", "SELECT email FROM customers", context=context), masks).outputs == (
         ("null",),
     )
