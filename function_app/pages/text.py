@@ -7,7 +7,7 @@ Bidirectional controls (Unicode TR 9), zero-width and other format characters, a
 import unicodedata
 
 from markupsafe import Markup, escape
-from pygments import highlight
+from pygments import format  # noqa: A004 - its name there
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.lexers.special import TextLexer
@@ -45,11 +45,13 @@ def visible(text: str) -> Markup:
 def highlighted(text: str, protocol: str) -> Markup:
     """The command in colours of its language (Pygments knows protocols by the same names; plain text where it does not)."""
     try:
-        lexer = get_lexer_by_name(protocol, stripnl=False, ensurenl=False)
+        lexer = get_lexer_by_name(protocol)
     except ClassNotFound:
-        lexer = TextLexer(stripnl=False, ensurenl=False)
+        lexer = TextLexer()
+    # Unprocessed: `Lexer.get_tokens` would drop a byte order mark and turn a carriage return into a line end before anybody saw them.
+    tokens = ((kind, value) for _, kind, value in lexer.get_tokens_unprocessed(text))
     # Pygments escapes; its own markup holds no hiding character, so marking afterwards touches only the command.
-    return _marked(highlight(text, lexer, HtmlFormatter(nowrap=True)))
+    return _marked(format(tokens, HtmlFormatter(nowrap=True)))
 
 
 def oddities(text: str) -> list[str]:
