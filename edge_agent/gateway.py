@@ -12,6 +12,7 @@ import msgspec
 from gateway_kernel.audit import Body
 from gateway_kernel.commands import Refuse, Result
 from gateway_kernel.judge import Judgement
+from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.model import Agent, Instant, Mode, Operation, Resource, Session
 
 
@@ -104,22 +105,17 @@ class Gateway(Interface):
 
     @property
     def hold(self) -> float:
-        """Seconds for which a connection may be held while people decide, as the settings stand now."""
-        ...
-
-    @property
-    def hold_in_transaction(self) -> float:
-        """The same inside a transaction, where a held connection keeps locks."""
-        ...
-
-    @property
-    def hold(self) -> float:
         """Longest time in seconds for which a connection is held before the pending answer."""
         ...
 
     @property
     def hold_in_transaction(self) -> float:
         """The same where a transaction is open upstream and keeps its locks."""
+        ...
+
+    @property
+    def masking_keys(self) -> MaskingKeys | None:
+        """The keys of the strategies `hash` and `token`; they never leave the machine."""
         ...
 
     def now(self) -> Instant: ...

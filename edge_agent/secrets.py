@@ -10,11 +10,14 @@ import re
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway_kernel.audit import Body, Decided, OperationRecord, Pending, Prepared, Sending
 from gateway_kernel.masking.detectors import FAMILY, Screen, resolve
 from gateway_kernel.masking.masker import Detection
+from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.model import Parameter
 
 _LITERAL = re.compile(
@@ -63,6 +66,14 @@ class Vault:
             finally:
                 draft.unlink()
         return cls(path.read_bytes())
+
+    @staticmethod
+    def masking_keys(directory: Path) -> MaskingKeys:
+        """The keys of the masking strategies, derived from the key of this directory's vault."""
+        Vault.in_directory(directory)
+        key = (directory / "secrets.key").read_bytes()
+        derived = HKDF(hashes.SHA256(), 96, None, b"sallyport masking").derive(key)
+        return MaskingKeys(derived[:32], derived[32:])
 
     def __repr__(self) -> str:
         return "Vault(hidden)"

@@ -21,10 +21,12 @@ from edge_agent.logs import Log
 from edge_agent.metrics import Counts
 from edge_agent.recorder import Recorder
 from edge_agent.reviews import Reviews
+from edge_agent.secrets import Vault
 from edge_agent.settings import Limits, ResourceSettings, Settings, SettingsError
 from edge_agent.spool import SpoolError
 from gateway_kernel.audit import Body, Noted, SessionClosed, SessionOpened
 from gateway_kernel.judge import Judgement, judge
+from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.model import Agent, Instant, Operation, Resource, Session
 
 log = Log(__name__)
@@ -47,6 +49,7 @@ class Services:
         send_cancel: Callable[[int, bytes], None],
     ) -> None:
         self._settings = settings
+        self._masking_keys: MaskingKeys | None = None
         self._edge = edge
         self._replica = replica
         self._recorder = recorder
@@ -116,6 +119,12 @@ class Services:
     @property
     def hold_in_transaction(self) -> float:
         return self._settings.hold_in_transaction
+
+    @property
+    def masking_keys(self) -> MaskingKeys | None:
+        if self._masking_keys is None:
+            self._masking_keys = Vault.masking_keys(self._settings.data_dir)
+        return self._masking_keys
 
     def now(self) -> Instant:
         return time.time_ns() // 1000
