@@ -19,6 +19,7 @@ from msgspec import inspect
 from gateway_kernel.model import Effect, Instant, Operation, Session
 from gateway_kernel.policy import syntax
 from gateway_kernel.policy.facts import BY_NAME, FAMILIES, FactFamily, UnreadableFactError, values_of
+from gateway_kernel.policy.quick import Quick
 from gateway_kernel.policy.shape import nearest
 from gateway_kernel.policy.syntax import Remark
 
@@ -37,14 +38,19 @@ class Answer(Enum):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A compiled condition. `changing` is true if it asks for something that differs between executions of one statement."""
+    """A compiled condition.
+
+    `changing` are the families of which it asks something that differs between executions of one statement. `quick` answers in its
+    place where it is simple enough.
+    """
 
     text: str
     expression: Any
     reads: frozenset[tuple[str, str]]
     families: frozenset[str]
-    changing: bool
+    changing: frozenset[str]
     constant: bool | None
+    quick: Quick | None
 
 
 class ConditionError(Exception):
@@ -139,8 +145,9 @@ def compile_condition(text: str) -> tuple[Condition, tuple[Remark, ...]]:
     if fatal:
         raise ConditionError(fatal)
     families = frozenset(family for family, _ in reading.reads)
-    changing = any(_changes(family, field) for family, field in reading.reads)
-    return Condition(text, expression, reading.reads, families, changing, reading.constant), reading.remarks
+    changing = frozenset(family for family, field in reading.reads if _changes(family, field))
+    condition = Condition(text, expression, reading.reads, families, changing, reading.constant, reading.quick)
+    return condition, reading.remarks
 
 
 def _changes(family: str, field: str) -> bool:
@@ -201,10 +208,12 @@ class Bench:
         self._unreadable: dict[str, str] = {}
         self._absent: set[str] = set()
         data: dict[str, Any] = {}
-        parameters = ("sql", "parameters") in reads or ("sql", "*") in reads
-        for family in {family for family, _ in reads}:
+        wanted: dict[str, set[str]] = {}
+        for family, field in reads:
+            wanted.setdefault(family, set()).add(field)
+        for family, fields in wanted.items():
             try:
-                values = values_of(family, operation, session, now, parameters=parameters)
+                values = values_of(family, frozenset(fields), operation, session, now)
                 if values is None:
                     self._absent.add(family)
                 else:
@@ -241,7 +250,7 @@ _NO_VALUE = re.compile(r'No value with name "([^"]+)" found in Activation')
 
 def _message(family: str, values: dict[str, Any]) -> Any:
     message = _MESSAGES[family]
-    if family != "http":
+    if family != "http" or "body" not in values:
         return message(**values)
     body = values.pop("body")
     result = message(**values)

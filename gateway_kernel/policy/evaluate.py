@@ -6,6 +6,7 @@ that ask for something that changes between executions are evaluated again. Load
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,11 +20,15 @@ from gateway_kernel.policy.obligations import BOTH, Draft, Statement
 from gateway_kernel.policy.source import Place
 from gateway_kernel.verdict import Cap, Decision, ReviewTerms, Verdict
 
-MAX_KNOWN = 4096  # statements x (agent, resource) whose answers are remembered; about 2 KB each
+MAX_KNOWN = 4096  # statements x (agent, resource) whose answers are remembered, about 2 KB each; the oldest goes first
 MAX_SUBJECTS = 4096  # (agent, resource) pairs
 MAX_VERDICTS = 64  # for one remembered statement; more only if many changing rules take turns
 
 type Answered = tuple[Answer, str]
+type Said = bool | tuple[str, str]
+"""An answer as a key: whether the rule matched, or the answer's name and why."""
+
+_PLAIN = (Answer.YES, Answer.NO)
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -56,11 +61,17 @@ class _Subject:
 
 
 class _Known(msgspec.Struct):
-    """What is remembered of a statement. Holds the facts, so that their identity is not given to another object."""
+    """What is remembered of a statement. Holds the facts, so that their identity is not given to another object.
+
+    `answers` are of all rules in order, None for those of `pending`, which must be asked at each execution; `reads` is what CEL must
+    be given for them. `verdicts` is by what the pending rules and the caps said.
+    """
 
     facts: Facts
     subject: _Subject
-    answers: tuple[Answered, ...]
+    answers: tuple[Answered | None, ...]
+    pending: tuple[Rule, ...]
+    reads: frozenset[tuple[str, str]]
     verdicts: dict[Any, Verdict]
 
 
@@ -95,12 +106,9 @@ class Policy:
         self.caps: tuple[Cap, ...] = tuple(
             cap.cap_of(rule.id, rule.settings) for rule in rules if rule.action is cap.ACTION
         )
-        self._fixed = [rule for rule in rules if not rule.condition.changing]
-        self._changing = [rule for rule in rules if rule.condition.changing]
-        self._fixed_reads = _reads(self._fixed)
-        self._changing_reads = _reads(self._changing)
-        self._by_text = ("operation", "text") in self._fixed_reads
-        self._simple = not self._changing and not self.caps
+        self._fixed_reads = _reads(rule for rule in rules if not rule.condition.changing)
+        self._changing_reads = _reads(rule for rule in rules if rule.condition.changing)
+        self._by_text = bool({("operation", "text"), ("operation", "*")} & (self._fixed_reads | self._changing_reads))
         self._known: OrderedDict[Any, _Known] = OrderedDict()
         self._subjects: OrderedDict[tuple[int, int], tuple[_Subject, Agent, Resource]] = OrderedDict()
         self._equal_subjects: OrderedDict[bytes, _Subject] = OrderedDict()
@@ -124,23 +132,33 @@ class Policy:
     def evaluate(self, operation: Operation, session: Session, now: Instant) -> Verdict:
         """Return the verdict on `operation`, whose facts have been read."""
         known = self._remembered(operation, session, now)
-        if self._simple:
-            return known.verdicts[None]
-
-        changing: tuple[Answered, ...] = ()
-        if self._changing:
-            bench = Bench(self._changing_reads, operation, session, now)
-            changing = tuple(bench.answer(rule.condition) for rule in self._changing)
-        usage = session.usage
-        exceeded = frozenset(limit.rule for limit in self.caps if usage.get(limit.key, 0) >= limit.limit)
-        key = (changing, exceeded)
-        verdict = known.verdicts.get(key)
+        said = self._said(known, operation, session, now) if known.pending else ()
+        exceeded = self._exceeded(session) if self.caps else ()
+        verdict = known.verdicts.get((said, exceeded))
         if verdict is None:
-            verdict = self._verdict(known.answers, changing, exceeded)
+            verdict = self._verdict(known.answers, said, frozenset(exceeded))
             if len(known.verdicts) >= MAX_VERDICTS:
                 known.verdicts.clear()
-            known.verdicts[key] = verdict
+            known.verdicts[said, exceeded] = verdict
         return verdict
+
+    def _said(self, known: _Known, operation: Operation, session: Session, now: Instant) -> tuple[Said, ...]:
+        """What the pending rules say now."""
+        bench = Bench(known.reads, operation, session, now) if known.reads else None
+        said: list[Said] = []
+        for rule in known.pending:
+            condition = rule.condition
+            if condition.quick is not None:
+                said.append(condition.quick(operation, session, now))
+                continue
+            assert bench is not None
+            answer, why = bench.answer(condition)
+            said.append(answer is Answer.YES if answer in _PLAIN else (answer.value, why))
+        return tuple(said)
+
+    def _exceeded(self, session: Session) -> tuple[str, ...]:
+        usage = session.usage
+        return tuple([limit.rule for limit in self.caps if usage.get(limit.key, 0) >= limit.limit])
 
     def explain(self, operation: Operation, session: Session, now: Instant) -> tuple[RuleAnswer, ...]:
         """Return what every rule says of `operation`, in the order of the document."""
@@ -161,27 +179,42 @@ class Policy:
         key: Any = (id(facts), id(subject), operation.text) if self._by_text else (id(facts), id(subject))
         known = self._known.get(key)
         if known is not None:
-            self._known.move_to_end(key)
             return known
-        bench = Bench(self._fixed_reads, operation, session, now)
-        known = _Known(facts, subject, tuple(bench.answer(rule.condition) for rule in self._fixed), {})
-        if self._simple:
-            known.verdicts[None] = self._verdict(known.answers, (), frozenset())
+        known = self._read(operation, session, now, subject)
         if len(self._known) >= MAX_KNOWN:
             self._known.popitem(last=False)
         self._known[key] = known
         return known
+
+    def _read(self, operation: Operation, session: Session, now: Instant, subject: _Subject) -> _Known:
+        """Answer every rule as far as the statement, the agent and the resource decide it."""
+        fixed = Bench(self._fixed_reads, operation, session, now)
+        answers: list[Answered | None] = []
+        pending: list[Rule] = []
+        for rule in self.rules:
+            condition = rule.condition
+            if not condition.changing:
+                answers.append(fixed.answer(condition))
+                continue
+            # Without what changes CEL still answers where the rest decides alone: `false && unknown` is false, whatever comes.
+            rest = frozenset(read for read in condition.reads if read[0] not in condition.changing)
+            answer = Bench(rest, operation, session, now).answer(condition) if rest else None
+            if answer is not None and answer[0] in _PLAIN:
+                answers.append(answer)
+            else:
+                answers.append(None)
+                pending.append(rule)
+        reads = _reads(rule for rule in pending if rule.condition.quick is None)
+        return _Known(operation.facts, subject, tuple(answers), tuple(pending), reads, {})
 
     def _subject(self, agent: Agent, resource: Resource) -> _Subject:
         """Sessions have an agent and a resource object each; equal ones share what is remembered."""
         key = (id(agent), id(resource))
         entry = self._subjects.get(key)
         if entry is not None:
-            self._subjects.move_to_end(key)
             return entry[0]
         content = msgspec.json.encode((agent, resource))
         subject = self._equal_subjects.setdefault(content, _Subject())
-        self._equal_subjects.move_to_end(content)
         self._subjects[key] = (subject, agent, resource)
         for table in (self._subjects, self._equal_subjects):
             if len(table) > MAX_SUBJECTS:
@@ -189,12 +222,12 @@ class Policy:
         return subject
 
     def _verdict(
-        self, fixed: tuple[Answered, ...], changing: tuple[Answered, ...], exceeded: frozenset[str]
+        self, answers: tuple[Answered | None, ...], said: tuple[Said, ...], exceeded: frozenset[str]
     ) -> Verdict:
-        fixed_answers, changing_answers = iter(fixed), iter(changing)
+        pending = iter(said)
         draft = Draft(exceeded)
-        for rule in self.rules:
-            answer, why = next(changing_answers if rule.condition.changing else fixed_answers)
+        for rule, known in zip(self.rules, answers, strict=True):
+            answer, why = _answered(next(pending)) if known is None else known
             if answer is Answer.YES:
                 draft.matched.append(rule.id)
                 rule.action.apply(Statement(rule.id, rule.reason), rule.settings, draft)
@@ -204,5 +237,11 @@ class Policy:
         return draft.verdict(self.digest, self.default, self.default_review)
 
 
-def _reads(rules: list[Rule]) -> frozenset[tuple[str, str]]:
+def _answered(said: Said) -> Answered:
+    if isinstance(said, bool):
+        return (Answer.YES if said else Answer.NO), ""
+    return Answer(said[0]), said[1]
+
+
+def _reads(rules: Iterable[Rule]) -> frozenset[tuple[str, str]]:
     return frozenset(read for rule in rules for read in rule.condition.reads)

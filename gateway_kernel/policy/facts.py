@@ -91,7 +91,7 @@ class FactFamily(msgspec.Struct, frozen=True):
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of its fields."""
-        return tuple(field.name for field in msgspec.structs.fields(self.view))
+        return self.view.__struct_fields__
 
 
 FAMILIES: tuple[FactFamily, ...] = (
@@ -113,51 +113,42 @@ class UnreadableFactError(Exception):
 
 
 def values_of(
-    family: str, operation: Operation, session: Session, now: Instant, *, parameters: bool
+    family: str, wanted: frozenset[str], operation: Operation, session: Session, now: Instant
 ) -> dict[str, Any] | None:
     """Return the fields of one family for this operation, None where its protocol has no such family.
 
-    `parameters` says whether anybody asks for them, since turning them into text may fail. Raise `UnreadableFactError` where a
-    field cannot be told, which is never to be taken for an absent one.
+    `wanted` names the fields that are asked for, `*` all of them: what nobody asks for is not worked out. Raise
+    `UnreadableFactError` where a field cannot be told, which is never to be taken for an absent one.
     """
+    names = [name for name in BY_NAME[family].fields if name in wanted or "*" in wanted]
     match family:
         case "agent":
-            agent = session.agent
-            return {"name": agent.name, "groups": agent.groups, "claims": agent.claims, "issuer": agent.issuer}
+            return {name: getattr(session.agent, name) for name in names}
         case "resource":
-            resource = session.resource
-            return {"name": resource.name, "protocol": resource.protocol, "labels": resource.labels}
+            return {name: getattr(session.resource, name) for name in names}
         case "session":
-            return _session(session)
+            return {name: _datetime(session.started) if name == "started" else getattr(session, name) for name in names}
         case "operation":
-            return _operation(operation)
+            return {name: _operation(name, operation) for name in names}
         case "time":
-            return _time(now)
+            moment = _datetime(now)
+            said = {"now": moment, "hour": moment.hour, "weekday": moment.isoweekday()}
+            return {name: said[name] for name in names}
         case _:
-            return _of_protocol(BY_NAME[family], operation, parameters=parameters)
+            return _of_protocol(BY_NAME[family], names, operation)
 
 
-def _session(session: Session) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(session, name) for name in SessionView.__struct_fields__}
-    values["started"] = _datetime(session.started)
-    return values
-
-
-def _operation(operation: Operation) -> dict[str, Any]:
-    facts = operation.facts
-    effects = [{"kind": effect.kind.value, "object": effect.object, "via": effect.via} for effect in facts.effects]
-    return {
-        "verb": facts.verb,
-        "effects": effects,
-        "text": operation.text,
-        "size": operation.size,
-        "complete": facts.complete,
-    }
-
-
-def _time(now: Instant) -> dict[str, Any]:
-    moment = _datetime(now)
-    return {"now": moment, "hour": moment.hour, "weekday": moment.isoweekday()}
+def _operation(name: str, operation: Operation) -> Any:
+    match name:
+        case "text":
+            return operation.text
+        case "size":
+            return operation.size
+        case "effects":
+            effects = operation.facts.effects
+            return [{"kind": effect.kind.value, "object": effect.object, "via": effect.via} for effect in effects]
+        case _:
+            return getattr(operation.facts, name)
 
 
 def _datetime(instant: Instant) -> datetime:
@@ -165,15 +156,19 @@ def _datetime(instant: Instant) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
 
 
-def _of_protocol(family: FactFamily, operation: Operation, *, parameters: bool) -> dict[str, Any] | None:
+def _of_protocol(family: FactFamily, names: list[str], operation: Operation) -> dict[str, Any] | None:
     facts = operation.facts.family
     if family.of is None or not isinstance(facts, family.of):
         return None
-    values = msgspec.structs.asdict(facts)
-    if family.name == "sql" and parameters:
-        values["parameters"] = [_parameter(operation.protocol, parameter) for parameter in operation.parameters]
-    if family.name == "http":
-        values["body"] = _exact(values["body"])
+    values: dict[str, Any] = {}
+    for name in names:
+        match family.name, name:
+            case "sql", "parameters":
+                values[name] = [_parameter(operation.protocol, parameter) for parameter in operation.parameters]
+            case "http", "body":
+                values[name] = _exact(getattr(facts, name))
+            case _:
+                values[name] = getattr(facts, name)
     return values
 
 

@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from gateway_kernel.model import EffectKind
 from gateway_kernel.policy.facts import BY_NAME
+from gateway_kernel.policy.quick import Quick, quick
 from gateway_kernel.policy.shape import nearest
 
 EFFECT = "sallyport.Effect"
@@ -93,6 +94,7 @@ class Reading(msgspec.Struct, frozen=True):
     reads: frozenset[tuple[str, str]]
     remarks: tuple[Remark, ...]
     constant: bool | None
+    quick: Quick | None
 
 
 def read(serialised: bytes) -> Reading:
@@ -104,7 +106,7 @@ def read(serialised: bytes) -> Reading:
         {entry.key: entry.value for entry in checked.source.positions},
     )
     constant = checked.expr.const.bool if checked.expr.const.HasField("bool") else None
-    return Reading(frozenset(walk.reads()), tuple(walk.remarks()), constant)
+    return Reading(frozenset(walk.reads()), tuple(walk.remarks()), constant, quick(checked.expr))
 
 
 def _children(expr: Any) -> Iterator[Any]:
