@@ -125,8 +125,7 @@ def bind(bound: Bind) -> bytes:
     parts = [bound.portal, b"\0", bound.statement, b"\0"]
     parts.append(struct.pack(f"!H{len(bound.formats)}H", len(bound.formats), *bound.formats))
     parts.append(_u16.pack(len(bound.values)))
-    for value in bound.values:
-        parts.append(b"\xff\xff\xff\xff" if value is None else _u32.pack(len(value)) + value)
+    parts.extend(b"\xff\xff\xff\xff" if value is None else _u32.pack(len(value)) + value for value in bound.values)
     parts.append(struct.pack(f"!H{len(bound.result_formats)}H", len(bound.result_formats), *bound.result_formats))
     return message(BIND, b"".join(parts))
 

@@ -70,7 +70,7 @@ def md5_answer(user: str, password: str, salt: bytes) -> bytes:
 class ScramClient:
     """One exchange. `certificate` is the server's in DER where TLS is in use; binding is used wherever it is offered."""
 
-    __slots__ = ("_bare", "_binding", "_gs2", "_message", "_nonce", "_password", "_signature", "mechanism")
+    __slots__ = ("_bare", "_binding", "_gs2", "_message", "_nonce", "_password", "_signature", "mechanism", "verified")
 
     def __init__(self, password: str, offered: list[bytes], nonce: bytes, certificate: bytes | None = None) -> None:
         if certificate is not None and SCRAM_PLUS in offered:
@@ -87,6 +87,7 @@ class ScramClient:
         self._password = saslprep(password).encode()
         self._bare = b"n=,r=" + self._nonce  # the server takes the user from the startup packet
         self._message = self._signature = b""
+        self.verified = False
 
     def first(self) -> bytes:
         """The client-first-message."""
@@ -121,6 +122,7 @@ class ScramClient:
             raise ProtocolViolationError("SCRAM: the server's last message is malformed") from None
         if not self._signature or not hmac.compare_digest(signature, self._signature):
             raise ProtocolViolationError("SCRAM: the server's signature is wrong; this is not the server we know")
+        self.verified = True
 
 
 def _fields(text: bytes) -> dict[bytes, bytes]:

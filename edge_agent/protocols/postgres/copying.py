@@ -1,0 +1,264 @@
+"""COPY: data from a client that is part of a reviewed operation, data to a client that has to be masked, and what passes between.
+
+Where people have to see the operation first, the client's data is spooled (encrypted, at most `MAX_SPOOL`) and digested before anybody
+is asked, and sent when it may be. Otherwise it goes on as it comes. What COPY reads and writes is judged in the kernel.
+"""
+
+import hashlib
+import tempfile
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Literal
+
+import msgspec
+import postgast
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import DecodeError
+
+from edge_agent.gateway import LimitReachedError
+from edge_agent.protocols.postgres import messages as m
+from edge_agent.protocols.postgres import refusal
+from edge_agent.protocols.postgres.copyrows import CopyMasker, CopyOptions
+from edge_agent.protocols.postgres.messages import MiB, ProtocolViolationError
+from edge_agent.protocols.postgres.run import Run
+from edge_agent.protocols.postgres.values import ColumnPlan
+from gateway_kernel.model import Operation
+
+if TYPE_CHECKING:
+    from edge_agent.protocols.postgres.session import PostgresSession
+
+MAX_SPOOL = 64 * MiB  # bytes of COPY data that wait for people
+_SPOOLED_CHUNK = 64 * 1024  # bytes encrypted at a time
+
+WITHHOLD: ColumnPlan = "withhold"
+
+type Form = Literal["text", "csv", "binary"]
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """A COPY between server and client, as its text says."""
+
+    from_client: bool
+    form: Form
+    options: CopyOptions
+
+
+@lru_cache(maxsize=512)
+def read_copy(text: str) -> Copy | None:
+    """The COPY that is the only statement of this text and runs over the connection; None for anything else."""
+    try:
+        tree = postgast.parse(text)
+    except (postgast.PgQueryError, DecodeError):
+        return None
+    if len(tree.stmts) != 1 or not tree.stmts[0].stmt.HasField("copy_stmt"):
+        return None
+    statement = tree.stmts[0].stmt.copy_stmt
+    if statement.filename or statement.is_program:
+        return None
+    given: dict[str, str] = {}
+    for option in statement.options:
+        element = option.def_elem
+        kind = element.arg.WhichOneof("node") if element.HasField("arg") else None
+        given[element.defname] = (
+            element.arg.string.sval if kind == "string"
+            else ("true" if element.arg.boolean.boolval else "false") if kind == "boolean"
+            else str(element.arg.integer.ival) if kind == "integer"
+            else "true"
+        )  # fmt: skip
+    form = given.get("format", "text").lower()
+    if form not in ("text", "csv", "binary"):
+        return None
+    options = CopyOptions(
+        delimiter=_bytes(given.get("delimiter")),
+        null=_bytes(given.get("null")),
+        quote=_bytes(given.get("quote")),
+        escape=_bytes(given.get("escape")),
+        header=given.get("header", "false").lower() in ("true", "on", "1", "match"),
+    )
+    return Copy(statement.is_from, form, options)
+
+
+def _bytes(value: str | None) -> bytes | None:
+    return None if value is None else value.encode()
+
+
+# From the client
+
+
+class Spool:
+    """COPY data that waits, encrypted under a key that lives only here: in memory up to a chunk, then in an unlinked file."""
+
+    def __init__(self, operation: Operation, raw: bytes) -> None:
+        self.operation = operation
+        self.raw = raw
+        self.size = 0
+        self.too_large = False
+        self._digest = hashlib.sha256()
+        self._cipher = AESGCM(AESGCM.generate_key(256))
+        self._open: list[bytes] = []
+        self._open_size = 0
+        self._chunks = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, data: bytes) -> None:
+        if self.too_large:
+            return
+        self.size += len(data)
+        if self.size > MAX_SPOOL:
+            self.too_large = True
+            self.discard()
+            return
+        self._digest.update(data)
+        self._open.append(data)
+        self._open_size += len(data)
+        if self._open_size >= _SPOOLED_CHUNK:
+            self._seal()
+
+    def _seal(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="sallyport-copy-")  # noqa: SIM115 - closed by `discard`
+        sealed = self._cipher.encrypt(self._nonce(self._chunks), b"".join(self._open), None)
+        self._file.write(len(sealed).to_bytes(4) + sealed)
+        self._chunks += 1
+        self._open.clear()
+        self._open_size = 0
+
+    @staticmethod
+    def _nonce(chunk: int) -> bytes:
+        return chunk.to_bytes(12)
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the data, as it would arrive in the server."""
+        return self._digest.hexdigest()
+
+    def chunks(self) -> list[bytes]:
+        """All of it again, in order; the spool is empty afterwards."""
+        chunks: list[bytes] = []
+        if self._file is not None:
+            self._file.seek(0)
+            for number in range(self._chunks):
+                size = int.from_bytes(self._file.read(4))
+                chunks.append(self._cipher.decrypt(self._nonce(number), self._file.read(size), None))
+        if self._open:
+            chunks.append(b"".join(self._open))
+        self.discard()
+        return chunks
+
+    def discard(self) -> None:
+        """Forget everything. Harmless if repeated."""
+        self._open.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def needs_spool(session: "PostgresSession", operation: Operation) -> bool:
+    """True if this is a COPY FROM STDIN that people will have to see."""
+    copy = read_copy(operation.text)
+    if copy is None or not copy.from_client or session.kernel.mode == "observe":
+        return False
+    try:
+        return session.gateway.judge_only(operation, session.kernel).verdict.needs_review
+    except LimitReachedError:
+        return False  # the gate refuses it for the same reason
+
+
+def spools(session: "PostgresSession", operation: Operation, raw: bytes) -> bool:
+    """Ask the client for its data before anybody is asked about the operation; False if that is not called for."""
+    if not needs_spool(session, operation):
+        return False
+    if session.sent:
+        text = "COPY FROM STDIN that waits for a review cannot stand in a pipeline"
+        session.refuse_with(refusal.error(refusal.FEATURE_NOT_SUPPORTED, text), query=True)
+        return True
+    session.spool = Spool(operation, raw)
+    copy = read_copy(operation.text)
+    session.to_client(m.copy_in_response(0, 1 if copy is not None and copy.form == "binary" else 0))
+    return True
+
+
+def message(session: "PostgresSession", kind: int, raw: bytes) -> None:
+    """A message from a client whose COPY is under way, to the spool or to the server."""
+    spool = session.spool
+    if kind in (m.SYNC, m.FLUSH):
+        return  # ignored in copy mode ("COPY Operations")
+    if kind not in (m.COPY_DATA, m.COPY_DONE, m.COPY_FAIL):
+        raise ProtocolViolationError(f"message {chr(kind)!r} during COPY FROM STDIN")
+    if spool is None:
+        session.send_raw(raw)
+        if kind != m.COPY_DATA:
+            session.copy = None
+    elif kind == m.COPY_DATA:
+        spool.add(raw[5:])
+    else:
+        session.spool = None
+        _spooled(session, spool, failed=kind == m.COPY_FAIL)
+
+
+def _spooled(session: "PostgresSession", spool: Spool, *, failed: bool) -> None:
+    """The client's data is complete: now the operation is."""
+    if failed or spool.too_large:
+        spool.discard()
+        error = (
+            refusal.error(refusal.QUERY_CANCELED, "COPY from stdin failed: the client gave it up")
+            if failed
+            else refusal.error(
+                refusal.PROGRAM_LIMIT_EXCEEDED,
+                f"COPY data that waits for a review may have {MAX_SPOOL // MiB} MiB",
+                hint="Send it in parts.",
+            )
+        )
+        session.refuse_with(error, query=True)
+        return
+    operation = msgspec.structs.replace(
+        spool.operation, body_digest=spool.digest(), size=spool.operation.size + spool.size
+    )
+    run = Run(session, operation, spool.raw)
+    run.spooled = spool
+    session.admit(run)
+
+
+def begins(session: "PostgresSession", run: Run, raw: bytes) -> bool:
+    """CopyInResponse or CopyOutResponse arrived; True if the client must not see it, having sent its data already."""
+    if raw[0] == m.COPY_OUT_RESPONSE:
+        _mask(session, run, raw)
+        return False
+    if run.spooled is None:
+        session.copy = run
+        return False
+    assert isinstance(run.spooled, Spool)
+    for chunk in run.spooled.chunks():
+        session.send_raw(m.message(m.COPY_DATA, chunk))
+    session.send_raw(m.COPY_DONE_MESSAGE)
+    return True
+
+
+# To the client
+
+
+def _mask(session: "PostgresSession", run: Run, raw: bytes) -> None:
+    """The rows of COPY TO STDOUT are masked by content, and by column where the plan says so."""
+    if not session.masks.needed(run):
+        return
+    copy = read_copy(run.operation.text)
+    columns = int.from_bytes(raw[6:8])
+    if copy is None:
+        raise ProtocolViolationError("a COPY that cannot be masked")
+    plan: list[ColumnPlan] = session.masks.plan(run, columns)
+    values = session.masks.values(run)
+    if copy.form == "binary" and values.detection is not None:
+        plan = [WITHHOLD] * columns  # the types are not said, and what nobody can read is withheld
+    masker = CopyMasker(copy.form, copy.options, [25] * columns, plan, values)
+    if not masker.active:
+        return
+
+    def sink(data: bytes, start: int, end: int) -> bytes:
+        masked = masker.feed(data[start + 5 : end])
+        run.masked = {**values.counts, **({"columns": masker.masked} if masker.masked else {})}
+        return m.message(m.COPY_DATA, masked) if masked else b""
+
+    run.sink = sink
+
+
+def ends(run: Run) -> None:
+    """CopyDone from the server."""
+    run.sink = None

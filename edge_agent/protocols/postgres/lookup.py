@@ -1,0 +1,232 @@
+"""What the gate must know before it can judge a text, asked in-band: on the session's own connection, in its transaction.
+
+Only there are its temporary tables, its uncommitted definitions and its search path visible. Questions go as named statements and
+portals of ours, so that the client's unnamed ones stand. What was learnt is kept until an operation may have changed it, and for a few
+seconds at most, because other sessions change things too (`answers`).
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edge_agent.protocols.postgres import catalogue as questions
+from edge_agent.protocols.postgres import messages as m
+from edge_agent.protocols.postgres.answers import Answers
+from edge_agent.protocols.postgres.expect import Expect
+from edge_agent.protocols.postgres.names import query_of
+from gateway_kernel.model import Facts, Json, Operation
+from gateway_kernel.parse.sql.catalogue import Question
+from gateway_kernel.parse.sql.postgres import READER
+from gateway_kernel.parse.sql.statements import walked
+from gateway_kernel.parse.sql.syntax import Bound
+from gateway_kernel.parse.sql.tree import UnparsedError, parsed
+
+if TYPE_CHECKING:
+    from edge_agent.protocols.postgres.run import Run
+    from edge_agent.protocols.postgres.session import PostgresSession
+
+MAX_ROUNDS = 24  # of questions for one text; views of views of views
+MAX_TEMPLATES = 1000
+
+_OURS = b"_sallyport"
+_IDLE, _FAILED = b"IE"
+_NAMING_WORDS = ("execute", "fetch", "move")
+_CONTEXT = b"""/* sallyport context */ SELECT pg_catalog.json_build_object(
+ 'role', current_user, 'database', pg_catalog.current_database(),
+ 'search_path', pg_catalog.to_json(pg_catalog.current_schemas(true)),
+ 'server_version', pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog./) 10000,
+ 'read_only', pg_catalog.current_setting('transaction_read_only'))::pg_catalog.text"""
+_NAMES = b"""/* sallyport names */ SELECT pg_catalog.json_build_object(
+ 'statements', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(name, statement, from_sql))
+                FROM pg_catalog.pg_prepared_statements WHERE name NOT LIKE '\\\\_sallyport%'),
+ 'cursors', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(name, statement))
+             FROM pg_catalog.pg_cursors WHERE name NOT LIKE '\\\\_sallyport%'))::pg_catalog.text"""
+
+type Template = tuple[dict[str, Json], Facts]
+
+
+class Lookup:
+    """What one session knows of its own context, names and catalogue."""
+
+    def __init__(self, session: "PostgresSession", database: str) -> None:
+        self._session = session
+        self._context: dict[str, Json] = {"database": database}
+        self._known = False
+        self._dirty = False  # something changed the context in this transaction: its end may change it back
+        self._names_known = True
+        self._cursors: dict[str, str] = {}
+        self._cache = Answers()
+        self._templates: dict[tuple[str, bool], Template] = {}
+        self._rounds = 0
+        self.transaction_read_only = False
+
+    # What changes it
+
+    def ran(self, run: "Run") -> None:
+        """This operation is over, one way or the other."""
+        facts = run.operation.facts
+        self._cache.after(facts, in_transaction=self._session.status != _IDLE or self._session.in_block)
+        if run.changes_meaning:
+            self.forget()
+            self._dirty = True
+        elif self._dirty and any(verb.startswith("ROLLBACK") for verb in run.verbs):
+            self.forget()
+        if run.changes_names:
+            self._names_known = False
+        if "BEGIN" in run.verbs or "START" in run.verbs or "SET" in run.verbs:
+            self.transaction_read_only = False
+            if "READ" in run.operation.text.upper():
+                self._known = False  # perhaps READ ONLY: the server says
+
+    def forget(self) -> None:
+        """Everything about meaning is asked again."""
+        self._known = False
+        self._cache.forget()
+        self._templates.clear()
+
+    def transaction_ended(self) -> None:
+        self.transaction_read_only = False
+        self._cursors = {}
+        if self._dirty:
+            self._dirty = False
+            self.forget()
+
+    # What it answers
+
+    def template(self, text: str) -> Template | None:
+        """Context and facts of a text; None if the server had to be asked and the message must come again."""
+        session = self._session
+        askable = session.status != _FAILED
+        if askable and not self._known:
+            self._ask([_CONTEXT], self._take_context)
+            return None
+        if askable and not self._names_known:
+            self._ask([_NAMES], self._take_names)
+            return None
+        now = session.gateway.now()
+        statement = self._text_behind(text)
+        document, missing = self._cache.gather(text, now, statement)
+        if missing and askable and self._rounds < MAX_ROUNDS:
+            self._rounds += 1
+            queries = [questions.statement(question) for question in missing]
+            self._ask(queries, lambda answers: self._take(missing, answers))
+            return None
+        self._rounds = 0
+        key = (text, session.in_block)
+        found = self._templates.get(key)
+        if found is not None and found[0]["catalogue"] is document:
+            return found
+        context = {**self._context, "in_transaction": session.in_block, "catalogue": document}
+        if statement:
+            context["statement"] = statement
+        template = (context, READER.read(Operation("", "postgres", text, (), context)).facts)
+        if askable:
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            self._templates[key] = template
+        return template
+
+    def _text_behind(self, text: str) -> str:
+        """The text under the name that an EXECUTE, FETCH or MOVE uses; "" if it uses none, or more than one can be meant."""
+        lowered = text.lower()
+        if not any(word in lowered for word in _NAMING_WORDS):
+            return ""
+        try:
+            tree = parsed(text)
+        except UnparsedError:
+            return ""
+        walks = [walked(raw.stmt) for raw in tree.stmts]
+        names = {use.name for walk in walks for use in walk.uses if isinstance(use, Bound)}
+        verbs = {verb for walk in walks for verb in walk.verbs}
+        if len(names) != 1 or ("EXECUTE" in verbs and verbs & {"FETCH", "MOVE"}):
+            return ""
+        name = names.pop()
+        if verbs & {"FETCH", "MOVE"}:
+            return self._cursors.get(name, "")
+        statement = self._session.statements.get(name.encode())
+        return statement.upstream if statement is not None else ""
+
+    # How it asks
+
+    def _ask(self, queries: Sequence[bytes], take: Callable[[list[Any]], None]) -> None:
+        """Ask questions of one row with one column of JSON each. Everything of the client waits for the answers."""
+        session = self._session
+        rows = [Expect(m.EXECUTE, shown=False) for _ in queries]
+        failed = False
+
+        def broke(ok: bool, _: bytes) -> None:
+            nonlocal failed
+            failed = failed or not ok
+
+        def answered(_: bool, __: bytes) -> None:
+            session.blocked = 0
+            if failed:
+                self._failed(alone)
+            else:
+                take([_only_value(row.rows) for row in rows])
+
+        alone = (
+            not session.sent
+        )  # then the questions are a transaction of their own, and VACUUM behind them still works
+        session.blocked = 4  # LOOKUP
+        for text, row in zip(queries, rows, strict=True):
+            row.done = broke
+            session.send(m.parse(_OURS, text), Expect(m.PARSE, shown=False, done=broke))
+            session.send(m.bind(m.Bind(_OURS, _OURS, (), (), ())), Expect(m.BIND, shown=False, done=broke))
+            session.send(m.execute(_OURS), row)
+            session.send(m.close(b"P", _OURS), Expect(m.CLOSE, shown=False))
+            session.send(m.close(b"S", _OURS), Expect(m.CLOSE, shown=False, done=broke))
+        if alone:
+            session.send(m.SYNC_MESSAGE, Expect(m.SYNC, shown=False, done=answered))
+            session.sent = False
+        else:
+            session.backend.owed[-1].done = answered_or(broke, answered)
+            session.send_raw(m.FLUSH_MESSAGE)
+
+    def _failed(self, alone: bool) -> None:
+        """The server's error was shown to the client. What asked is dropped with its segment; a Query is owed its end."""
+        session = self._session
+        self._rounds = 0
+        if session.inbox and session.inbox[0][0] == m.QUERY and alone:
+            session.drop_query()
+
+    def _take_context(self, answers: list[Any]) -> None:
+        document: dict[str, Json] = msgspec.json.decode(answers[0])
+        self.transaction_read_only = document.pop("read_only") == "on" and self._session.in_block
+        self._context = document
+        self._known = True
+
+    def _take_names(self, answers: list[Any]) -> None:
+        self._names_known = True
+        document = msgspec.json.decode(answers[0])
+        self._session.statements.agree([tuple(row) for row in document["statements"] or ()])
+        self._cursors = {name: query_of(text) for name, text in document["cursors"] or ()}
+        self._templates.clear()
+
+    def _take(self, asked: tuple[Question, ...], answers: list[Any]) -> None:
+        now = self._session.gateway.now()
+        for question, answer in zip(asked, answers, strict=True):
+            self._cache.absorb(question, answer, now)
+
+
+def answered_or(
+    broke: Callable[[bool, bytes], None], answered: Callable[[bool, bytes], None]
+) -> Callable[[bool, bytes], None]:
+    """The last answer of a question inside the client's segment: note a failure first, then go on."""
+
+    def both(ok: bool, raw: bytes) -> None:
+        broke(ok, raw)
+        answered(ok, raw)
+
+    return both
+
+
+def _only_value(rows: list[bytes]) -> str | None:
+    """The text of the one column of the one row."""
+    raw = b"".join(rows)
+    columns, size = struct.unpack_from("!Hi", raw, 5) if len(raw) >= 11 else (0, 0)
+    if columns != 1 or max(size, 0) != len(raw) - 11:
+        raise m.ProtocolViolationError("the server answers a question of the gateway with something else than one value")
+    return None if size < 0 else raw[11:].decode()

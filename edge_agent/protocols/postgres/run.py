@@ -1,0 +1,198 @@
+"""One operation of a PostgreSQL session, from its judgement to its outcome: the driver's `Channel`.
+
+It keeps what the recording needs to know of the answer (rows, bytes, digest, as much of the body as the policy says) and tells the
+session to carry out what the driver decided. It sends nothing itself.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edge_agent.gateway import Admitting
+from edge_agent.protocols.postgres import messages as m
+from gateway_kernel.audit import Finished, Outcome, ResponseRecord, responses_kept
+from gateway_kernel.commands import Refuse, Result
+from gateway_kernel.judge import Judgement
+from gateway_kernel.model import EffectKind, Operation
+from gateway_kernel.parse.sql.effects import QUIET
+
+if TYPE_CHECKING:
+    from edge_agent.protocols.postgres.session import PostgresSession
+
+FULL_RESPONSE = 256 * m.KiB  # bytes of one response that are recorded at most where the policy says `full`
+HEAD_RESPONSE = 4 * m.KiB  # bytes where it says `head`
+
+_AWAITED = frozenset((EffectKind.TRANSACTION, EffectKind.TRANSFER))
+_CHANGES_MEANING = frozenset((EffectKind.SESSION, EffectKind.EXECUTE, EffectKind.PRIVILEGE, EffectKind.SCHEMA))
+_NAMING = frozenset(("PREPARE", "DEALLOCATE", "DISCARD", "DECLARE", "CLOSE"))
+
+type Sink = Callable[[bytes, int, int], bytes]
+"""Masks the complete row or copy frames of `data[start:end]`."""
+
+
+class Run:
+    """An operation on its way. `raw` is the Query or Bind that brought it; `portal` and `bound` are there for a Bind."""
+
+    __slots__ = (
+        "barrier",
+        "body",
+        "bound",
+        "changed",
+        "digest",
+        "done",
+        "error",
+        "exceeded",
+        "executed",
+        "fields",
+        "forwarded",
+        "handle",
+        "judgement",
+        "kept",
+        "limit",
+        "masked",
+        "max_rows",
+        "operation",
+        "portal",
+        "raw",
+        "result",
+        "rows",
+        "savepoint",
+        "sensitive",
+        "session",
+        "settled",
+        "sink",
+        "size",
+        "spooled",
+        "started",
+        "suspended",
+        "tag",
+        "truncated",
+    )  # fmt: skip
+
+    def __init__(
+        self, session: "PostgresSession", operation: Operation, raw: bytes, bound: m.Bind | None = None
+    ) -> None:
+        self.session = session
+        self.operation = operation
+        self.raw = raw
+        self.bound = bound
+        self.portal = bound.portal if bound is not None else b""
+        self.judgement: Judgement | None = None
+        self.handle: Admitting | None = None
+        self.done: Callable[[Result], None] | None = None
+        self.max_rows: int | None = None
+        self.settled = False  # forwarded or refused: the gate has spoken
+        self.forwarded = False
+        self.executed = False
+        self.suspended = False
+        self.exceeded = False
+        self.savepoint = False
+        self.error = ""
+        self.tag = ""
+        self.result = 0  # which of the results with rows is arriving
+        self.changed = 0
+        self.rows = 0
+        self.size = 0
+        self.started = 0
+        self.sink: Sink | None = None
+        self.fields: tuple[m.Field, ...] = ()
+        self.sensitive = False
+        self.masked: dict[str, int] = {}
+        self.body: list[bytes] = []
+        self.kept = 0
+        self.limit = 0
+        self.truncated = False
+        self.digest = None
+        self.spooled: object = None
+        self.barrier = False
+
+    # The driver's side
+
+    @property
+    def hold(self) -> float:
+        return self.session.hold
+
+    def waiting(self, review: str, url: str) -> None:
+        if not self.settled:
+            self.session.waiting(review, url)
+
+    def forward(self, judgement: Judgement, max_rows: int | None, done: Callable[[Result], None]) -> None:
+        self.judgement = judgement
+        self.operation = judgement.operation
+        self.max_rows = max_rows
+        self.done = done
+        if self.settled:  # the agent is gone, or its segment failed, while the gate was still deciding
+            self.finish(Outcome.NOT_SENT, "the agent was gone")
+            return
+        self.settled = True
+        facts = judgement.operation.facts
+        self.barrier = self.changes_meaning or any(effect.kind in _AWAITED for effect in facts.effects)
+        self.sensitive = judgement.mask.sensitive
+        kept = responses_kept(judgement.verdict.obligations, observed=self.session.kernel.mode == "observe")
+        self.limit = FULL_RESPONSE if kept == "full" else HEAD_RESPONSE if kept == "head" else 0
+        self.started = self.session.gateway.now()
+        self.session.carry_out(self)
+
+    def refuse(self, refusal: Refuse) -> None:
+        if not self.settled:
+            self.settled = True
+            self.session.refused(self, refusal)
+
+    # The session's side
+
+    @property
+    def changes_meaning(self) -> bool:
+        """True if what later texts mean may differ after it: settings, definitions, rights, or anything (`execute`)."""
+        return any(
+            effect.kind in _CHANGES_MEANING and not (effect.kind is EffectKind.SESSION and effect.object in QUIET)
+            for effect in self.operation.facts.effects
+        )
+
+    @property
+    def changes_names(self) -> bool:
+        """True if prepared statements or cursors may have come or gone."""
+        facts = self.operation.facts
+        verbs = getattr(facts.family, "verbs", ())
+        return facts.has(EffectKind.EXECUTE) or any(verb in _NAMING for verb in verbs)
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        return getattr(self.operation.facts.family, "verbs", ())
+
+    def keep(self, piece: bytes) -> None:
+        """Account for a piece of the response, as the client gets it."""
+        size = len(piece)
+        self.size += size
+        if self.digest is None:
+            self.digest = hashlib.sha256(piece)
+        else:
+            self.digest.update(piece)
+        if self.kept + size <= self.limit:
+            self.body.append(piece)
+            self.kept += size
+        elif not self.truncated:
+            self.truncated = True
+            rest = self.limit - self.kept
+            if rest > 0:
+                self.body.append(piece[:rest])
+                self.kept = self.limit
+
+    def finish(self, outcome: Outcome, detail: str = "") -> None:
+        """Tell the driver the outcome, once."""
+        done, self.done = self.done, None
+        if done is None:
+            return
+        response = None
+        if self.digest is not None:
+            response = ResponseRecord(
+                kind="postgres",
+                body=b"".join(self.body),
+                digest=self.digest.hexdigest(),
+                rows=self.rows,
+                bytes=self.size,
+                masked=self.masked,
+                truncated=self.truncated,
+            )
+        micros = self.session.gateway.now() - self.started if self.started else 0
+        finished = Finished(self.operation.id, outcome, detail or self.error or self.tag, response, micros)
+        done(Result(finished, outcome))
