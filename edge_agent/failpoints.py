@@ -65,9 +65,18 @@ def parse(value: str) -> tuple[str, int]:
     return (name, int(count)) if count.isdecimal() else (value, 1)
 
 
-_value = os.environ.get(VARIABLE, "")
-_armed, _left = parse(_value)
-ARMED = _armed in POINTS  # the variable may also name a point of the control plane, in an environment that both share
+_armed, _left = "", 0
+ARMED = False
+
+
+def arm(value: str) -> None:
+    """Arm one point, or none. A value that is not ours may name a point of the control plane, in an environment both share."""
+    global ARMED, _armed, _left  # noqa: PLW0603 - one point for the whole process
+    _armed, _left = parse(value)
+    ARMED = _armed in POINTS
+
+
+arm(os.environ.get(VARIABLE, ""))
 
 
 def reach(name: str) -> None:

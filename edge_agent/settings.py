@@ -232,7 +232,10 @@ def load(path: Path, protocols: tuple[str, ...]) -> Settings:
     """Load `path` for an edge that speaks `protocols`; raise `SettingsError` with every problem."""
     name = str(path)
     try:
-        root, _ = parse(path.read_bytes(), name)
+        text = path.read_bytes()
+        if not text.strip():
+            raise SettingsError(f"{name}:1:1: the file is empty; see examples/edge.yaml")
+        root, _ = parse(text, name)
     except OSError as error:
         raise SettingsError(f"{name}: cannot be read: {error.strerror}") from None
     except PolicyError as error:

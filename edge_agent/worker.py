@@ -129,6 +129,7 @@ class Worker:
                 if (failure := task.exception()) is not None:
                     log.fault("a room could not drain", failure=failure)
         await self._services.close()
+        self._spool.seal(lambda _: None)  # the last events, now and not within a second
         try:
             await asyncio.wait_for(self._shipping.flushed(), SHIP_AT_THE_END)
         except TimeoutError:
@@ -171,7 +172,7 @@ class Worker:
     def _heard(self, message: Message) -> None:
         match message:
             case Ask(number):
-                self._line.say(self._status(number))
+                self._line.say(self.status(number))
             case Cancel(_, key):
                 for room in self._rooms:
                     room.cancel(key)
@@ -193,7 +194,8 @@ class Worker:
         self._settings, self._settings_problem = settings, ""
         log.info("settings in force", resources=len(settings.resources))
 
-    def _status(self, number: int) -> Status:
+    def status(self, number: int) -> Status:
+        """What the supervisor is told about this worker."""
         bundles, spool, client = self._bundles, self._spool, self._client
         problems = (bundles.policy_stale(), bundles.revocations_stale(), spool.failure)
         warnings = (

@@ -17,7 +17,7 @@ from tests.support.control_plane import AGENT_KEY, EDGE_KEY, ControlPlane
 from tests.support.toy_room import ToyRoom
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 LIMIT = 20.0  # seconds for anything that a test waits for
 
@@ -89,7 +89,7 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, number: int = 0) -> AsyncIterator[Running]:
+async def serving(settings: Settings, number: int = 0) -> AsyncGenerator[Running]:
     """Run one worker around a toy room until the block ends, then drain it."""
     with socket.socket() as chosen:
         chosen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -125,8 +125,9 @@ async def control_plane() -> AsyncIterator[ControlPlane]:
 
 @pytest.fixture(autouse=True)
 def edge_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test of the edge has its key in the environment."""
+    """Every test of the edge has its key in the environment, and need not wait long for a new bundle."""
     monkeypatch.setenv("SALLYPORT_EDGE_KEY", EDGE_KEY)
+    monkeypatch.setattr("edge_agent.worker.POLL_BUNDLE", 0.05)
 
 
 @pytest.fixture

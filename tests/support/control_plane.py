@@ -99,6 +99,7 @@ class ControlPlane:
         self.feed: list[Settled] = []
         self.lines: dict[str, list[bytes]] = {}
         self.calls: list[str] = []
+        self.polled: list[int] = []
         self.away = False
         self.lose_replies = 0
         self.clock_ahead = 0.0
@@ -148,6 +149,10 @@ class ControlPlane:
             while not (value := found()):
                 await self._changed.wait()
             return value
+
+    def polls_from(self, cursor: int) -> bool:
+        """True once an edge has asked for what settled after `cursor`, so has kept all before it."""
+        return cursor in self.polled
 
     async def review(self, number: int = 1) -> Review:
         """Wait for the review of this number."""
@@ -258,6 +263,8 @@ class ControlPlane:
 
     async def _decisions(self, request: web.Request) -> web.Response:
         after = int(request.query["after"])
+        self.polled.append(after)
+        await self._notify()
         try:
             async with asyncio.timeout(float(request.query["wait"])), self._changed:
                 while len(self.feed) <= after:

@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge_agent.gateway import IdentityRefusedError, LimitReachedError
 from gateway_kernel.audit import Finished, Outcome, ResponseRecord
@@ -50,6 +50,8 @@ class ToyRoom:
         self.ran: list[str] = []
         self.paused = False
         self.unfinished: list[Callable[[], None]] = []
+        self.began = asyncio.Event()
+        self.idle = asyncio.Event()
         self.connected: set[_Connection] = set()
         self.cancelled: list[bytes] = []
         journal = os.environ.get("TOY_JOURNAL", "")
@@ -64,12 +66,14 @@ class ToyRoom:
     async def drain(self, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             while any(connection.busy for connection in self.connected):
-                await asyncio.sleep(0.01)
+                self.idle.clear()
+                await self.idle.wait()
         for connection in tuple(self.connected):
             connection.transport.close()
 
     def run(self, text: str, finish: Callable[[], None]) -> None:
         self.ran.append(text)
+        self.began.set()
         if self.journal is not None:
             with self.journal.open("a") as file:
                 file.write(text + "\n")
@@ -120,8 +124,7 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.room.connected.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -148,7 +151,9 @@ class _Connection(asyncio.Protocol):
         guarded = self.gateway.guarded("orders-db")
         try:
             if guarded is None:
-                raise IdentityRefusedError("no such resource")
+                self.say("no such resource")
+                self.transport.close()
+                return
             agent = await self.gateway.identify(name, key, resource="orders-db", peer="127.0.0.1:1")
             self._session = self.gateway.open_session(agent, guarded, peer="127.0.0.1:1", client="toy")
         except (IdentityRefusedError, LimitReachedError) as error:
@@ -162,11 +167,13 @@ class _Connection(asyncio.Protocol):
 
     def over(self, text: str) -> None:
         self.busy = False
+        self.room.idle.set()
         self._admitting = None
         self.say(text)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.room.connected.discard(self)
+        self.room.idle.set()
         if self._admitting is not None:
             self._admitting.abandon()
         if self._session is not None:

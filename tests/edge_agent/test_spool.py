@@ -1,0 +1,337 @@
+"""The spool: written is recorded, fsynced is sealed, a full disk refuses, and nothing accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from edge_agent.segments import HEADER, SpoolDamagedError, path_of
+from edge_agent.spool import Spool, SpoolError
+from gateway_kernel.audit import Chain, Noted, SessionOpened
+from gateway_kernel.model import Agent, Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+OPENED = SessionOpened(Agent("ci-bot"), Resource("orders-db", "postgres"), "enforce", "edge-1")
+
+
+def lines(session: str, count: int, padding: int = 0) -> list[bytes]:
+    """A recording of `count` events."""
+    chain = Chain(session)
+    return [chain.link(OPENED if n == 0 else Noted("x" * padding, str(n)), n) for n in range(count)]
+
+
+def started(directory: Path, **options: int) -> Spool:
+    spool = Spool(directory, **{"quota": 64 * MIB, **options})  # type: ignore[arg-type]
+    spool.begin()
+    return spool
+
+
+async def sealed(spool: Spool) -> str:
+    """Wait until everything appended is sealed; the reason if it cannot be."""
+    done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    spool.seal(done.set_result)
+    return await asyncio.wait_for(done, 10)
+
+
+async def everything(spool: Spool, count: int) -> list[bytes]:
+    """Ship until `count` lines have come."""
+    shipped: list[bytes] = []
+    async with asyncio.timeout(10):
+        while len(shipped) < count:
+            batch = await spool.batch(MIB)
+            shipped += batch.data.splitlines()
+            spool.acknowledge(batch)
+    return shipped
+
+
+def filled(spool: Spool, written: list[bytes]) -> int:
+    """Append line by line until the quota is reached; return how many were taken."""
+    for taken, line in enumerate(written):
+        if spool.failure:
+            with pytest.raises(SpoolError, match="quota"):
+                spool.append([line])
+            return taken
+        spool.append([line])
+        if spool.due:
+            spool.rotate()
+    raise AssertionError("the quota was never reached")
+
+
+def segments(directory: Path) -> int:
+    """Segments on disk."""
+    return len(list(directory.glob("*.ndjson")))
+
+
+def damaged(directory: Path) -> bytes:
+    """What was put aside."""
+    return b"".join(path.read_bytes() for path in directory.glob("*.damaged"))
+
+
+def on_disk(directory: Path) -> list[bytes]:
+    """Every line in every segment, headers left out."""
+    found = [line for path in sorted(directory.glob("*.ndjson")) for line in path.read_bytes().splitlines()]
+    return [line for line in found if not line.startswith(HEADER)]
+
+
+async def test_appended_lines_are_in_the_file_before_append_returns(tmp_path: Path) -> None:
+    """They survive the process without any fsync."""
+    spool = started(tmp_path)
+    written = lines("s", 3)
+    spool.append(written)
+    assert on_disk(tmp_path) == written
+    await spool.close()
+
+
+async def test_sealing_fsyncs_everything_appended_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The callback comes after an fdatasync that began after the append."""
+    synced: list[int] = []
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(os.fstat(fd).st_size), real(fd))[1])
+    spool = started(tmp_path)
+    spool.append(lines("s", 2))
+    assert await sealed(spool) == ""
+    assert max(synced) == path_of(tmp_path, 1).stat().st_size
+    await spool.close()
+
+
+async def test_everything_is_sealed_within_a_second_without_being_asked(tmp_path: Path) -> None:
+    """Only sealed lines are shipped, so a batch that arrives shows it."""
+    spool = started(tmp_path)
+    spool.append(lines("s", 2))
+    batch = await asyncio.wait_for(spool.batch(MIB), 5)
+    assert batch.data.count(b"\n") == 2
+    await spool.close()
+
+
+async def test_lines_are_shipped_in_order_over_many_segments_and_deleted_once_acknowledged(tmp_path: Path) -> None:
+    """Acknowledged segments are gone; the active one stays."""
+    spool = started(tmp_path, segment=4096, quota=MIB)
+    written = lines("s", 200, padding=100)
+    for line in written:
+        spool.append([line])
+        if spool.due:
+            spool.rotate()
+    assert segments(tmp_path) > 5
+    assert await everything(spool, 200) == written
+    assert spool.unshipped == 0
+    assert segments(tmp_path) <= 2
+    await spool.close()
+
+
+async def test_shipping_resumes_at_the_cursor_after_a_restart(tmp_path: Path) -> None:
+    """What was acknowledged is not sent again; what was not, is."""
+    spool = started(tmp_path)
+    written = lines("s", 4)
+    spool.append(written[:2])
+    await everything(spool, 2)
+    spool.append(written[2:])
+    await spool.close()
+    again = started(tmp_path)
+    assert await everything(again, 2) == written[2:]
+    await again.close()
+
+
+async def test_at_the_quota_appends_are_refused_and_closing_ones_still_taken(tmp_path: Path) -> None:
+    """Outcomes of what is in flight have a share of their own, and shipping makes room again."""
+    spool = started(tmp_path, quota=MIB, segment=256 * 1024)
+    written = lines("s", 2000, padding=1000)
+    taken = filled(spool, written)
+    spool.append([written[taken]], closing=True)
+    assert spool.failure
+    assert await everything(spool, taken + 1) == written[: taken + 1]
+    assert spool.failure == ""
+    spool.append([written[taken + 1]])
+    await spool.close()
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[None]:
+    """Makes files stop growing, as a full disk does: a write is cut short and the next one fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("file_size_limit")
+async def test_a_disk_that_takes_half_a_line_loses_nothing_and_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The half is cut off, appends are refused, and go on when there is space again."""
+    monkeypatch.setattr("edge_agent.spool.RETRY_AFTER", 0.01)
+    spool = started(tmp_path)
+    written = lines("s", 3, padding=3000)
+    spool.append(written[:1])
+    size = path_of(tmp_path, 1).stat().st_size
+    writable = asyncio.Event()
+    spool.on_writable = writable.set
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+    with pytest.raises(SpoolError, match="cannot be written"):
+        spool.append(written[1:2])
+    assert path_of(tmp_path, 1).stat().st_size == size
+    with pytest.raises(SpoolError):
+        spool.append(written[1:2])
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    await asyncio.wait_for(writable.wait(), 10)
+    spool.append(written[1:])
+    assert on_disk(tmp_path) == written
+    await spool.close()
+
+
+async def test_a_failed_fsync_refuses_and_the_unsealed_lines_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After EIO the kernel may have dropped the pages, so the tail goes into a new segment before anything else."""
+    monkeypatch.setattr("edge_agent.spool.RETRY_AFTER", 0.01)
+    spool = started(tmp_path)
+    written = lines("s", 5)
+    spool.append(written[:2])
+    assert await sealed(spool) == ""
+    real = os.fdatasync
+    broken = True
+
+    def fdatasync(fd: int) -> None:
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    spool.append(written[2:4])
+    assert "cannot be sealed" in await sealed(spool)
+    with pytest.raises(SpoolError):
+        spool.append(written[4:])
+    writable = asyncio.Event()
+    spool.on_writable = writable.set
+    broken = False
+    await asyncio.wait_for(writable.wait(), 10)
+    spool.append(written[4:])
+    assert await everything(spool, 5) == written
+    await spool.close()
+
+
+async def test_a_torn_tail_is_cut_to_the_last_whole_line(tmp_path: Path) -> None:
+    """What a kill in the middle of a write leaves is not part of the recording."""
+    spool = started(tmp_path)
+    written = lines("s", 3)
+    spool.append(written[:2])
+    await spool.close()
+    with path_of(tmp_path, 1).open("ab") as file:
+        file.write(written[2][:40])
+    again = started(tmp_path)
+    assert again.found.ledger.sessions["s"].chain.sequence == 2
+    assert on_disk(tmp_path) == written[:2]
+    assert again.found.damage == []
+    await again.close()
+
+
+async def test_bytes_that_are_no_event_are_kept_aside_and_reported(tmp_path: Path) -> None:
+    """Damage in the middle is never deleted and never shipped."""
+    spool = started(tmp_path)
+    written = lines("s", 3)
+    spool.append(written[:2])
+    await spool.close()
+    with path_of(tmp_path, 1).open("ab") as file:
+        file.write(b"garbage\n" + written[2] + b"\n")
+    again = started(tmp_path)
+    assert len(again.found.damage) == 1
+    assert b"garbage" in damaged(tmp_path)
+    assert await everything(again, 2) == written[:2]
+    await again.close()
+
+
+async def test_a_header_carries_the_open_sessions_so_older_segments_may_go(tmp_path: Path) -> None:
+    """Replay begins at the newest header."""
+    spool = started(tmp_path)
+    ledger = spool.found.ledger
+    spool.snapshot = ledger.snapshot
+    written = lines("s", 4)
+    spool.append(written[:3])
+    await spool.close()
+    again = Spool(tmp_path, quota=64 * MIB)
+    again.snapshot = again.found.ledger.snapshot
+    again.begin()
+    await everything(again, 3)
+    again.append(written[3:])
+    await everything(again, 1)
+    await again.close()
+    assert not path_of(tmp_path, 1).exists()
+    third = Spool(tmp_path, quota=64 * MIB)
+    assert third.found.ledger.sessions["s"].chain.sequence == 4
+    third.begin()
+    await third.close()
+
+
+async def test_a_segment_whose_header_was_being_written_is_put_away(tmp_path: Path) -> None:
+    """A kill while a segment began loses nothing of the one before."""
+    spool = started(tmp_path)
+    written = lines("s", 2)
+    spool.append(written)
+    await spool.close()
+    path_of(tmp_path, 2).write_bytes(b'{"spool":1,"segm')
+    again = started(tmp_path)
+    assert again.found.ledger.sessions["s"].chain.sequence == 2
+    assert await everything(again, 2) == written
+    await again.close()
+
+
+async def test_a_lost_end_of_the_segment_before_is_noticed(tmp_path: Path) -> None:
+    """After a power cut a newer segment must not be chained to lines that are gone."""
+    spool = started(tmp_path)
+    spool.append(lines("s", 3))
+    spool.rotate()
+    await spool.close()
+    first = path_of(tmp_path, 1)
+    os.truncate(first, first.stat().st_size - 30)
+    again = started(tmp_path)
+    assert any("end is lost" in each for each in again.found.damage)
+    assert again.found.ledger.sessions["s"].chain.sequence == 2
+    await again.close()
+
+
+async def test_two_processes_cannot_share_a_spool(tmp_path: Path) -> None:
+    """The second one is told what to do."""
+    spool = started(tmp_path)
+    with pytest.raises(SpoolDamagedError, match="data_dir"):
+        Spool(tmp_path, quota=MIB)
+    await spool.close()
+
+
+async def test_where_the_disk_dies_with_its_replica_sealed_means_acknowledged(tmp_path: Path) -> None:
+    """With `durability: control_plane` an fsync is not enough."""
+    spool = Spool(tmp_path, quota=64 * MIB, durability="control_plane")
+    spool.begin()
+    spool.append(lines("s", 2))
+    done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    spool.seal(done.set_result)
+    batch = await asyncio.wait_for(spool.batch(MIB), 5)
+    assert not done.done()
+    spool.acknowledge(batch)
+    assert await asyncio.wait_for(done, 5) == ""
+    await spool.close()
+
+
+async def test_the_cursor_file_is_replaced_whole(tmp_path: Path) -> None:
+    """A damaged cursor means sending again from the beginning, which is harmless."""
+    spool = started(tmp_path)
+    written = lines("s", 2)
+    spool.append(written)
+    await everything(spool, 2)
+    await spool.close()
+    assert msgspec.json.decode((tmp_path / "cursor").read_bytes())["segment"] == 1
+    (tmp_path / "cursor").write_bytes(b"{")
+    again = started(tmp_path)
+    assert await everything(again, 2) == written
+    await again.close()
