@@ -1,5 +1,6 @@
 """The sidecar's gRPC door."""
 
+import os
 import stat
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -36,7 +37,7 @@ async def client(door: SidecarDoor) -> AsyncGenerator[Any]:
 async def test_only_this_account_may_knock(door: SidecarDoor) -> None:
     """A Unix socket of mode 0600."""
     assert door.address.startswith("unix:/")
-    mode = Path(door.address.removeprefix("unix:")).stat().st_mode
+    mode = os.stat(door.address.removeprefix("unix:")).st_mode
     assert stat.S_ISSOCK(mode)
     assert stat.S_IMODE(mode) == 0o600
 
@@ -51,7 +52,9 @@ async def test_a_client_may_ask_and_hears_why_not(bench: Bench, client: Any) -> 
     ended = await client.WaitForInstanceCompletion(pb.GetInstanceRequest(instanceId="a"), timeout=10)
     assert ended.orchestrationState.orchestrationStatus == pb.ORCHESTRATION_STATUS_COMPLETED
     chunks = client.StreamInstanceHistory(pb.StreamInstanceHistoryRequest(instanceId="a"), timeout=10)
-    assert [event.WhichOneof("eventType") async for chunk in chunks for event in chunk.events][-1] == "executionCompleted"
+    assert [event.WhichOneof("eventType") async for chunk in chunks for event in chunk.events][
+        -1
+    ] == "executionCompleted"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await client.RaiseEvent(pb.RaiseEventRequest(instanceId="a", name="go"), timeout=10)
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.embedded_host.support import CONFORMANCE_APP, PATIENCE
+from tests.embedded_host.support import PATIENCE
 
 APP = """
 import azure.functions as func
@@ -76,10 +76,3 @@ def test_an_app_without_functions_is_refused(tmp_path: Path) -> None:
     status, told = index(tmp_path)
     assert status == 1
     assert "no function was found" in told
-
-
-def test_the_conformance_app_is_indexed() -> None:
-    """An app in one file, without a package."""
-    status, told = index(CONFORMANCE_APP)
-    assert status == 0, told
-    assert {"hello", "Counter", "yearly", "echo", "greet_sync"} <= set(json.loads(told))

@@ -112,10 +112,15 @@ async def test_continue_as_new_starts_each_generation_afresh(site: Site) -> None
 
 
 async def test_an_unknown_orchestrator_never_completes(site: Site) -> None:
-    """The client may start a name that no function has; the instance then fails and says so."""
-    failed = await site.ends(await site.start("no_such_orchestrator"))
-    assert failed["runtimeStatus"] == "Failed"
-    assert "no_such_orchestrator" in failed["output"]
+    """A host either refuses the start or fails the instance and says why; it does not leave it waiting."""
+    one = fresh_id("unknown")
+    status, _, _ = await site.ask("POST", f"/api/start/no_such_orchestrator/{one}")
+    if status == 202:
+        failed = await site.ends(one)
+        assert failed["runtimeStatus"] == "Failed"
+        assert "no_such_orchestrator" in failed["output"]
+    else:
+        assert status == 500
 
 
 async def test_a_scheduled_start_waits_for_its_time(site: Site) -> None:

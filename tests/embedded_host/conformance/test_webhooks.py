@@ -1,6 +1,7 @@
 """The Durable extension's HTTP API: links, status codes, the system key."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -166,6 +167,21 @@ async def test_an_entity_by_webhook(site: Site) -> None:
     assert (await site.ask("POST", path, body=3, op="add"))[0] == 202
     _, state, _ = await until(lambda: site.ask("GET", path), lambda seen: seen[0] == 200)
     assert state == 3
+
+
+async def test_purging_many_asks_for_a_time_and_takes_only_what_it_names(site: Site) -> None:
+    """Those created in a window with a status; a running one stays; without a time nothing is purged."""
+    ended, running = await site.start("wait_for", 1), await site.start("wait_for", 1)
+    await site.says(running, "waiting 0")
+    await site.ask("POST", f"{INSTANCES}/{ended}/terminate", reason="purge me")
+    created = datetime.fromisoformat((await site.ends(ended))["createdTime"])
+    window = {"createdTimeFrom": created.isoformat(), "createdTimeTo": (created + timedelta(seconds=2)).isoformat()}
+    assert (await site.ask("DELETE", INSTANCES, runtimeStatus="Terminated"))[0] == 400
+    status, told, _ = await site.ask("DELETE", INSTANCES, runtimeStatus="Terminated", **window)
+    assert (status, told["instancesDeleted"] >= 1) == (200, True)
+    assert await site.status(ended) is None
+    assert await site.status(running) is not None
+    assert (await site.ask("DELETE", INSTANCES, runtimeStatus="Terminated", **window))[0] == 404
 
 
 def _ids(listed: Any) -> list[str]:
