@@ -39,7 +39,7 @@ CREATE FUNCTION customer_email(integer) RETURNS text SECURITY DEFINER STABLE LAN
     'SELECT email FROM public.customers WHERE id = $1';
 CREATE FUNCTION leak(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.email';
 CREATE FUNCTION spend(products) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN 1; END $$;
-CREATE FUNCTION lower(varchar) RETURNS text LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN 'x'; END $$;
+CREATE FUNCTION initcap(varchar) RETURNS text LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN 'x'; END $$;
 CREATE FUNCTION checked(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN true; END $$;
 CREATE FUNCTION add_up(integer, integer) RETURNS integer LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN $1; END $$;
 CREATE AGGREGATE loud_sum (integer) (sfunc = add_up, stype = integer, initcond = '0');

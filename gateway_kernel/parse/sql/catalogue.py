@@ -7,7 +7,6 @@ decided: see `effects`. Names in answers are what the server resolved under the 
 """
 
 import re
-from collections.abc import Iterable
 from typing import Literal, Self
 
 import msgspec
@@ -184,24 +183,36 @@ UNANSWERED = Unanswered()
 class Catalogue:
     """The answers at hand. Reads the JSON form lazily; malformed JSON raises `msgspec.ValidationError` when it is used."""
 
-    __slots__ = ("_read", "document", "used")
+    __slots__ = ("_labels", "_read", "document")
 
     def __init__(self, document: dict[str, Json] | None = None) -> None:
         self.document: dict[str, Json] = document if document is not None else {}
-        self.used: dict[Question, None] = {}
         self._read: dict[Question, Answer] = {}
+        self._labels: dict[str, Json] | None = None
 
     def answer(self, question: Question) -> Answer | Unanswered:
-        """Return what is known, or `UNANSWERED`. `used` remembers every question that had an answer."""
+        """Return what is known, or `UNANSWERED`. A relation that is known under one name is also known under its full name."""
         if question in self._read:
             return self._read[question]
         section = self.document.get(question.kind)
-        if not isinstance(section, dict) or question.key not in section:
+        raw: Json = UNANSWERED
+        if isinstance(section, dict):
+            raw = section.get(question.key, UNANSWERED)
+        if raw is UNANSWERED and question.kind == "relation" and question.schema:
+            raw = self._by_label().get(question.key, UNANSWERED)
+        if raw is UNANSWERED:
             return UNANSWERED
-        read = _converted(question.kind, section[question.key])
+        read = _converted(question.kind, raw)
         self._read[question] = read
-        self.used[question] = None
         return read
+
+    def _by_label(self) -> dict[str, Json]:
+        if self._labels is None:
+            relations = self.document.get("relation")
+            answers = relations.values() if isinstance(relations, dict) else ()
+            found = [answer for answer in answers if isinstance(answer, dict)]
+            self._labels = {qualified(str(answer.get("schema")), str(answer.get("name"))): answer for answer in found}
+        return self._labels
 
     def relation(self, schema: str, name: str) -> Relation | Unanswered | None:
         """Return the relation that this name means."""
@@ -222,13 +233,6 @@ class Catalogue:
         answer = self.answer(Question(kind, schema, name))
         assert isinstance(answer, tuple | Unanswered)
         return answer
-
-    def part(self, questions: Iterable[Question]) -> dict[str, Json]:
-        """Return the JSON form of these answers alone; a question that has no answer is a `KeyError`."""
-        document: dict[str, Json] = {}
-        for question in sorted(questions, key=lambda asked: (asked.kind, asked.key)):
-            document.setdefault(question.kind, {})[question.key] = self.document[question.kind][question.key]
-        return document
 
     def knowing(self, question: Question, answer: Json) -> Self:
         """Return a catalogue that also knows this answer, given in JSON form. Raise `msgspec.ValidationError` if it is malformed."""
