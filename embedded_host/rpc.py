@@ -15,7 +15,6 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 import grpc
 import grpc.aio
 from durabletask.internal import orchestrator_service_pb2_grpc as stubs
-from durabletask.testing.in_memory_backend import OrchestrationInstance
 
 from embedded_host.backend import DurableBackend
 from embedded_host.refused import Refused
@@ -91,16 +90,10 @@ class SidecarDoor(stubs.TaskHubSidecarServiceServicer):
 
     async def _wait(self, request: pb.GetInstanceRequest, context: Any, settled: Any) -> pb.GetInstanceResponse:
         limit: float = min(context.time_remaining() or MAX_WAIT, MAX_WAIT)
-        known: OrchestrationInstance | None = await self._instance(request.instanceId)
-        if known is not None and not await self._backend.wait_until(request.instanceId, settled, limit):
+        found: pb.GetInstanceResponse = await self._ask("GetInstance", request, context)
+        if found.exists and not await self._backend.wait_until(request.instanceId, settled, limit):
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"'{request.instanceId}' is not there yet")
         return await self._ask("GetInstance", request, context)
-
-    async def _instance(self, instance_id: str) -> OrchestrationInstance | None:
-        try:
-            return self._backend.find(instance_id)
-        except Refused:
-            return None
 
     async def StreamInstanceHistory(  # noqa: N802
         self, request: pb.StreamInstanceHistoryRequest, context: Any
