@@ -47,7 +47,9 @@ VARIABLES = (
     "SALLYPORT_NOTIFIERS",
     "SALLYPORT_WEBHOOK_URL",
     "SALLYPORT_WEBHOOK_SECRET",
+    "SALLYPORT_FAILPOINT",
 )
+"""Every variable that the control plane reads; the last one is for `failpoints` alone."""
 
 
 def read(environment: Mapping[str, str]) -> Settings:

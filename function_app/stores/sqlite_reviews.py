@@ -120,11 +120,10 @@ class SqliteReviews:
 
     async def decide(self, review: str, decision: PersonDecision, link: str = "") -> Review:
         name = "decide_by_link" if link else "decide"
-        row = await self._unit.write(name, lambda db: _decide(db, review, decision, link))
-        if row.state is not State.OPEN and not _decided_by(row, decision):
-            raise StoreError(
-                "settled", 409, f"Review {review} is {row.state} already: {row.reason or 'nothing is left to decide'}"
-            )
+        row, counted = await self._unit.write(name, lambda db: _decide(db, review, decision, link))
+        if not counted:  # raised here, not in the transaction: a deadline that it found passed has to be kept
+            reason = row.reason or "nothing is left to decide"
+            raise StoreError("settled", 409, f"Review {review} is {row.state} already: {reason}")
         return row
 
     async def decisions(self, review: str) -> list[PersonDecision]:
@@ -232,7 +231,8 @@ def _joined(db: sqlite3.Connection, review: Review, edge: str) -> Review:
     return review
 
 
-def _decide(db: sqlite3.Connection, review: str, decision: PersonDecision, link: str) -> Review:
+def _decide(db: sqlite3.Connection, review: str, decision: PersonDecision, link: str) -> tuple[Review, bool]:
+    """Store the decision and apply it; False if the review was over before."""
     row = brought_up_to(db, review, decision.at)
     there = db.execute("select * from decision where id = ?", (decision.id,)).fetchone()
     if there is not None:
@@ -240,9 +240,9 @@ def _decide(db: sqlite3.Connection, review: str, decision: PersonDecision, link:
             raise StoreError(
                 "decision-id-reused", 409, f"Decision id {decision.id!r} was used for another decision; make a new one."
             )
-        return row
+        return row, True
     if row.state is not State.OPEN:
-        return row  # the deadline that may just have passed is kept; `decide` tells the person
+        return row, False
     if row.asked is None:
         raise StoreError("not-open-yet", 409, f"Review {review} is still being judged; try again in a moment.")
     _require_eligible(row.asked, decision)
@@ -265,12 +265,7 @@ def _decide(db: sqlite3.Connection, review: str, decision: PersonDecision, link:
         "insert or replace into decision(id, review, person, choice, at, reason) values(?, ?, ?, ?, ?, ?)",
         (decision.id, review, decision.person, decision.choice.value, decision.at, decision.reason),
     )
-    return brought_up_to(db, review, decision.at)
-
-
-def _decided_by(row: Review, decision: PersonDecision) -> bool:
-    """True if the state is one that this decision could have brought about."""
-    return row.state is (State.APPROVED if decision.choice is Choice.APPROVE else State.DENIED)
+    return brought_up_to(db, review, decision.at), True
 
 
 def _require_eligible(asked: Asked, decision: PersonDecision) -> None:
