@@ -29,8 +29,7 @@ class Answers:
     the reader's own cache knows it.
     """
 
-    def __init__(self, max_age: Instant = MAX_AGE) -> None:
-        self._max_age = max_age
+    def __init__(self) -> None:
         self._answers: dict[Question, tuple[Json, Instant]] = {}
         self._gathered: dict[tuple[str, str], _Gathered] = {}
         self._changed_in_transaction = False
@@ -43,18 +42,27 @@ class Answers:
         known = self._gathered.get((text, bound))
         if known is not None and now < known.expires:
             return known.document, ()
-        catalogue = self._catalogue(now)
-        missing = needs(text, catalogue, bound)
-        document = catalogue.part(catalogue.used)
-        if missing:
-            return document, missing
+        document: dict[str, Json] = {}
+        asked = now
+        while wanted := needs(text, Catalogue(document), bound):
+            missing = tuple(question for question in wanted if not self._known(question, now))
+            if missing:
+                return document, missing
+            document = {kind: {**section} for kind, section in document.items()}
+            for question in wanted:
+                answer, at = self._answers[question]
+                document.setdefault(question.kind, {})[question.key] = answer
+                asked = min(asked, at)
         if known is not None and known.document == document:
             document = known.document
         if len(self._gathered) >= MAX_REMEMBERED:
             self._gathered.clear()
-        expires = min((self._answers[question][1] for question in catalogue.used), default=now) + self._max_age
-        self._gathered[text, bound] = _Gathered(document, expires)
+        self._gathered[text, bound] = _Gathered(document, asked + MAX_AGE)
         return document, ()
+
+    def _known(self, question: Question, now: Instant) -> bool:
+        found = self._answers.get(question)
+        return found is not None and now < found[1] + MAX_AGE
 
     def absorb(self, question: Question, answer: str | None, now: Instant) -> None:
         """Remember the one value that the query gave; raise `msgspec.ValidationError` if it is not an answer."""
@@ -81,10 +89,3 @@ class Answers:
         """Ask everything anew: the role or the search path changed, or nobody knows what changed."""
         self._answers.clear()
         self._gathered.clear()
-
-    def _catalogue(self, now: Instant) -> Catalogue:
-        document: dict[str, Json] = {}
-        for question, (answer, asked) in self._answers.items():
-            if now < asked + self._max_age:
-                document.setdefault(question.kind, {})[question.key] = answer
-        return Catalogue(document)

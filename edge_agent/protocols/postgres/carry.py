@@ -14,6 +14,7 @@ import msgspec
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres import refusal
 from edge_agent.protocols.postgres.expect import Expect
+from edge_agent.protocols.postgres.states import BARRIER, FREE, IDLE, IN_TRANSACTION, INPUT, READY
 from gateway_kernel.audit import Outcome
 from gateway_kernel.model import EffectKind, Operation
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from edge_agent.protocols.postgres.run import Run
     from edge_agent.protocols.postgres.session import PostgresSession
 
-_IDLE, _IN_TRANSACTION, _FAILED = b"ITE"
 _OURS = b"_sallyport"
 _MAKE_READ_ONLY = b"SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
 _SAVEPOINT = b"SAVEPOINT _sallyport"
@@ -88,16 +88,16 @@ def query(session: "PostgresSession", run: "Run") -> None:
     raw = run.raw if run.raw[5:-1] == judged else m.query(judged)
     session.preceding.add(operation)
     run.forwarded = True
-    session.blocked = 1  # READY
+    session.blocked = READY
     protected = _read_only(run)
-    if session.status == _IDLE and not session.sent and (protected or limited):
+    if session.status == IDLE and not session.sent and (protected or limited):
         begin = b"BEGIN READ ONLY" if protected else b"BEGIN"
         session.send(m.query(begin), Expect(m.QUERY, shown=False, ready=False))
         session.send(raw, Expect(m.QUERY, run, ready=False, done=lambda _, raw: _end_wrapper(session, run, raw)))
-    elif session.status == _IN_TRANSACTION and protected and not session.lookup.transaction_read_only:
+    elif session.status == IN_TRANSACTION and protected and not session.lookup.transaction_read_only:
         if any(verb in _KEEPS_CURSOR for verb in run.verbs):
             run.forwarded = False
-            session.blocked = 0
+            session.blocked = FREE
             _refuse(
                 session,
                 run,
@@ -117,7 +117,7 @@ def query(session: "PostgresSession", run: "Run") -> None:
 
 def _end_wrapper(session: "PostgresSession", run: "Run", ready: bytes) -> None:
     """COMMIT, or ROLLBACK where the statement failed or changed too much; its ReadyForQuery is the client's."""
-    good = not run.exceeded and ready[5] == _IN_TRANSACTION
+    good = not run.exceeded and ready[5] == IN_TRANSACTION
     if good:
         session.send(m.query(b"COMMIT"), Expect(m.QUERY, run, shown=False, done=_error_shown(session, run)))
     else:
@@ -136,7 +136,7 @@ def _error_shown(session: "PostgresSession", run: "Run"):
 
 
 def _end_savepoint(session: "PostgresSession", run: "Run", ready: bytes) -> None:
-    if ready[5] == _IN_TRANSACTION:
+    if ready[5] == IN_TRANSACTION:
         session.send(m.query(_ROLLBACK_TO + b"; " + _RELEASE), Expect(m.QUERY, shown=False))
     else:
         session.send(m.SYNC_MESSAGE, Expect(m.SYNC))
@@ -195,10 +195,10 @@ def _bind_in_savepoint(session: "PostgresSession", run: "Run") -> None:
     """Only a portal that is run to its end in this segment can stand inside a savepoint of ours."""
     whole = _runs_whole(session, run)
     if whole is None:
-        session.blocked = 5  # INPUT
+        session.blocked = INPUT
 
         def again() -> None:
-            session.blocked = 0
+            session.blocked = FREE
             _bind_in_savepoint(session, run)
 
         session.on_input = again
@@ -257,7 +257,7 @@ def execute(session: "PostgresSession", run: "Run", raw: bytes, max_rows: int) -
     awaited = run.barrier or run.max_rows is not None
     run.suspended = False
     if awaited:
-        session.blocked = 3  # BARRIER
+        session.blocked = BARRIER
         session.send(raw, Expect(m.EXECUTE, run, done=lambda ok, _: _passed(session, run, ok)))
         session.send_raw(m.FLUSH_MESSAGE)
     else:
@@ -270,8 +270,8 @@ def execute(session: "PostgresSession", run: "Run", raw: bytes, max_rows: int) -
 
 def _passed(session: "PostgresSession", run: "Run", ok: bool) -> None:
     """The server answered a barrier: what it changed is known to have changed."""
-    if session.blocked == 3:
-        session.blocked = 0
+    if session.blocked == BARRIER:
+        session.blocked = FREE
     session.copy = None
     session.lookup.ran(run)
     if not ok:

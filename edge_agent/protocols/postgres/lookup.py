@@ -16,6 +16,7 @@ from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres.answers import Answers
 from edge_agent.protocols.postgres.expect import Expect
 from edge_agent.protocols.postgres.names import query_of
+from edge_agent.protocols.postgres.states import FAILED, FREE, IDLE, LOOKUP
 from gateway_kernel.model import Facts, Json, Operation
 from gateway_kernel.parse.sql.catalogue import Question
 from gateway_kernel.parse.sql.postgres import READER
@@ -31,7 +32,6 @@ MAX_ROUNDS = 24  # of questions for one text; views of views of views
 MAX_TEMPLATES = 1000
 
 _OURS = b"_sallyport"
-_IDLE, _FAILED = b"IE"
 _NAMING_WORDS = ("execute", "fetch", "move")
 _CONTEXT = b"""/* sallyport context */ SELECT pg_catalog.json_build_object(
  'role', current_user, 'database', pg_catalog.current_database(),
@@ -67,7 +67,7 @@ class Lookup:
     def ran(self, run: "Run") -> None:
         """This operation is over, one way or the other."""
         facts = run.operation.facts
-        self._cache.after(facts, in_transaction=self._session.status != _IDLE or self._session.in_block)
+        self._cache.after(facts, in_transaction=self._session.status != IDLE or self._session.in_block)
         if run.changes_meaning:
             self.forget()
             self._dirty = True
@@ -95,15 +95,21 @@ class Lookup:
 
     # What it answers
 
+    def current(self) -> bool:
+        """True if context and names are known as far as they can be (a failed transaction answers nothing); else they are asked."""
+        if self._session.status == FAILED or (self._known and self._names_known):
+            return True
+        if not self._known:
+            self._ask([_CONTEXT], self._take_context)
+        else:
+            self._ask([_NAMES], self._take_names)
+        return False
+
     def template(self, text: str) -> Template | None:
         """Context and facts of a text; None if the server had to be asked and the message must come again."""
         session = self._session
-        askable = session.status != _FAILED
-        if askable and not self._known:
-            self._ask([_CONTEXT], self._take_context)
-            return None
-        if askable and not self._names_known:
-            self._ask([_NAMES], self._take_names)
+        askable = session.status != FAILED
+        if not self.current():
             return None
         now = session.gateway.now()
         statement = self._text_behind(text)
@@ -161,7 +167,7 @@ class Lookup:
             failed = failed or not ok
 
         def answered(_: bool, __: bytes) -> None:
-            session.blocked = 0
+            session.blocked = FREE
             if failed:
                 self._failed(alone)
             else:
@@ -170,7 +176,7 @@ class Lookup:
         alone = (
             not session.sent
         )  # then the questions are a transaction of their own, and VACUUM behind them still works
-        session.blocked = 4  # LOOKUP
+        session.blocked = LOOKUP
         for text, row in zip(queries, rows, strict=True):
             row.done = broke
             session.send(m.parse(_OURS, text), Expect(m.PARSE, shown=False, done=broke))

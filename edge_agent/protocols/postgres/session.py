@@ -19,6 +19,7 @@ from edge_agent.protocols.postgres.lookup import Lookup
 from edge_agent.protocols.postgres.messages import ProtocolViolationError
 from edge_agent.protocols.postgres.names import Statement, Statements
 from edge_agent.protocols.postgres.run import Run
+from edge_agent.protocols.postgres.states import BARRIER, FAILED, FREE, HELD, IDLE, IN_TRANSACTION, INPUT, LOOKUP, READY
 from gateway_kernel.audit import Noted, Outcome, Prepared, operation_record, verdict_record
 from gateway_kernel.commands import Refuse
 from gateway_kernel.judge import UNREADABLE
@@ -28,8 +29,6 @@ from gateway_kernel.verdict import Verdict
 if TYPE_CHECKING:
     from edge_agent.protocols.postgres.frontend import Frontend
 
-IDLE, IN_TRANSACTION, FAILED = b"ITE"
-FREE, READY, HELD, BARRIER, LOOKUP, INPUT, SPOOLING = range(7)
 MAX_WAITING_INPUT = 4 * m.MiB  # bytes of client messages that wait their turn; then the client is not read any more
 
 ABORT = m.parse(b"_sallyport_abort", b"refused by the gateway, so this transaction must end")
@@ -192,6 +191,9 @@ class PostgresSession:
 
     def _bind(self, raw: bytes) -> None:
         bound = m.read_bind(raw)
+        if not self.lookup.current():
+            self.put_back(m.BIND, raw)
+            return
         statement = self.statements.get(bound.statement)
         if statement is None:
             self._unknown("prepared statement", bound.statement, refusal.INVALID_STATEMENT_NAME)
@@ -213,6 +215,9 @@ class PostgresSession:
                 self._unknown("portal", name, refusal.INVALID_CURSOR_NAME)
                 return
             self.send(raw, Expect(m.DESCRIBE, run))
+            return
+        if not self.lookup.current():
+            self.put_back(m.DESCRIBE, raw)
             return
         statement = self.statements.get(name)
         if statement is None:
