@@ -14,6 +14,7 @@ import msgspec
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2, timestamp_pb2
+from google.protobuf.message import DecodeError
 from msgspec import inspect
 
 from gateway_kernel.model import Effect, Instant, Operation, Session
@@ -140,7 +141,10 @@ def compile_condition(text: str) -> tuple[Condition, tuple[Remark, ...]]:
     if kind != cel.Type.BOOL:
         what = f"the condition must be true or false, this is {_type_name(kind.name())}"
         raise ConditionError((Remark(0, what, fatal=True),))
-    reading = syntax.read(expression.serialize())
+    try:
+        reading = syntax.read(expression.serialize())
+    except DecodeError:  # protobuf reads 100 levels of messages; a loop within a loop takes four
+        raise ConditionError((Remark(0, "the condition is nested too deeply", fatal=True),)) from None
     fatal = tuple(remark for remark in reading.remarks if remark.fatal)
     if fatal:
         raise ConditionError(fatal)

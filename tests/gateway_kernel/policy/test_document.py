@@ -127,6 +127,23 @@ def test_a_condition_error_in_a_folded_scalar_has_its_own_line():
     assert problems(text) == ("p.yaml:8:18: rule 'a': undefined field 'sise' in Operation (did you mean 'size'?)",)
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        "(" * 4000 + "true" + ")" * 4000,
+        "[1].all(x," * 30 + "true" + ")" * 30,
+        "a" * 9000,
+        "x.y" + ".z" * 2000,
+        "",
+        "\\n",
+    ],
+    ids=range(6),
+)
+def test_a_hostile_condition_is_an_error(when: str):
+    """Depth, length and emptiness are refused like any other mistake, at once."""
+    assert problems(document(f'id: a\nwhen: "{when}"\nthen: allow'))
+
+
 def test_every_problem_is_said_at_once_in_order():
     """Mistakes in several rules, in the head and in the tests come together, sorted by place."""
     text = document(
