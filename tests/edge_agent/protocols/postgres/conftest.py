@@ -48,11 +48,16 @@ rules:
   when: operation.effects.exists(e, e.object == "public.forbidden")
   then: deny
   reason: Nobody touches it.
+- id: capped
+  when: operation.effects.exists(e, e.object == "public.capped")
+  then: rewrite
+  rewrite: {limit: 2, read_only: true}
 - id: hide-mail
   when: "true"
   then: mask
   mask:
   - {columns: ["customers.email"], with: redact, filter: deny}
+  - {detect: [credit_card], with: redact}
 - id: record
   when: "true"
   then: record
@@ -67,6 +72,10 @@ INSERT INTO counter VALUES (0);
 CREATE TABLE forbidden (id int);
 INSERT INTO forbidden VALUES (1);
 CREATE TABLE reviewed (id int, v text);
+CREATE TABLE capped (id int);
+INSERT INTO capped SELECT generate_series(1, 5);
+CREATE TABLE notes (id int, note text);
+INSERT INTO notes VALUES (1, 'card 4111 1111 1111 1111 here'), (2, 'plain');
 CREATE TABLE customers (id int PRIMARY KEY, name text, email text CHECK (email LIKE '%@%'));
 INSERT INTO customers VALUES (1, 'ann', 'ann@canary.example'), (2, 'bob', 'bob@canary.example');
 """
