@@ -22,6 +22,7 @@ TABLES = {
 }
 HIDDEN = {"email", "ssn", "label", "secret", "mail", "address", "shout"}
 NUMBERS = {"id", "customer_id", "total", "referrer", "ssn", "salary"}
+TEXTS = {"name", "region", "item"} | HIDDEN - {"ssn"}
 FUNCTIONS = ("upper", "md5", "reverse", "length", "count", "min", "max", "to_jsonb", "row_to_json", "pg_typeof")
 
 
@@ -56,7 +57,7 @@ class Grammar:
         if self.chance(0.25):
             name = self.fresh("w")
             text, columns = self.select(2, [])
-            if self.chance(0.5):
+            if self.chance(0.5) and "SELECT *" not in text:
                 columns = [self.fresh("k") for _ in columns]
                 prefix = f"WITH {name}({', '.join(columns)}) AS ({text}) "
             else:
@@ -67,12 +68,12 @@ class Grammar:
 
     def select(self, depth: int, outer: list[Source]) -> tuple[str, list[str]]:
         """A SELECT and the names of its columns ("" where nobody can name one)."""
-        text, columns = self.plain(depth, outer)
-        if depth and self.chance(0.12):
-            arms = [self.plain(depth - 1, outer, width=len(columns)) for _ in range(2)]
-            operator = self.random.choice(["UNION ALL", "UNION ALL", "UNION", "EXCEPT"])
-            return f"{arms[0][0]} {operator} {arms[1][0]}", arms[0][1]
-        return text, columns
+        if depth and self.chance(0.2):
+            width = self.random.choice([1, 1, 2])
+            one, two = (self.plain(depth - 1, outer, width=width) for _ in range(2))
+            operator = self.random.choice(["UNION ALL", "UNION ALL", "UNION ALL", "UNION", "EXCEPT"])
+            return f"{one[0]} {operator} {two[0]}", one[1]
+        return self.plain(depth, outer)
 
     def plain(self, depth: int, outer: list[Source], width: int | None = None) -> tuple[str, list[str]]:
         sources: list[Source] = []
@@ -84,11 +85,13 @@ class Grammar:
             target, name = self.target(depth, sources, scope, only_one=width is not None)
             targets.append(target)
             columns += name
+        if width is None and not self.clean and self.chance(0.12):
+            targets, columns = ["*"], [column for source in sources for column in source.columns]
         text = f"SELECT {', '.join(targets)} FROM {', '.join(items)}"
         if self.chance(0.4):
             text += f" WHERE {self.condition(depth, scope)}"
         if width is None and self.chance(0.12):
-            text += f" ORDER BY {self.random.choice([self.column(scope), '1', columns[0] or '1'])}"
+            text += f" ORDER BY {self.random.choice([self.column(scope), '1', columns[0] or '1'])} LIMIT 2"
         return text, columns
 
     def target(
@@ -104,15 +107,17 @@ class Grammar:
         if roll < 0.30:
             name = self.fresh("e")
             return f"{self.expression(depth, scope)} AS {name}", [name]
-        column = self.column(sources)
+        column = self.column(sources, texts=only_one)
         if self.chance(0.4):
             name = self.fresh("c")
             return f"{column} AS {name}", [name]
         return column, [column.rpartition(".")[2]]
 
-    def column(self, scope: list[Source]) -> str:
+    def column(self, scope: list[Source], *, texts: bool = False) -> str:
+        """Any column; with `texts`, one that the arms of a set operation can share."""
         source = self.random.choice(scope)
         columns = [name for name in source.columns if name and not (self.clean and name in HIDDEN)]
+        columns = [name for name in columns if not texts or name in TEXTS] or columns
         if not columns:
             return "1"
         return f"{source.alias}.{self.random.choice(columns)}"
@@ -170,6 +175,9 @@ class Grammar:
         if depth and roll < 0.2:
             lateral = self.chance(0.4)
             text, columns = self.select(depth - 1, [*sources, *outer] if lateral else outer)
+            if text.startswith("SELECT * "):  # a join may have merged columns: only their own names are sure
+                sources.append(Source(alias, list(dict.fromkeys(columns))))
+                return f"{'LATERAL ' if lateral else ''}({text}) {alias}"
             if self.chance(0.5) or "" in columns or len(set(columns)) < len(columns):
                 columns = [self.fresh("q") for _ in columns]
                 sources.append(Source(alias, columns))
@@ -201,8 +209,8 @@ class Grammar:
         one, two = arms[0], arms[-1]
         shared = [c for c in one.columns if c in two.columns and not (self.clean and c in HIDDEN)]
         sources += arms
-        match self.random.randint(0, 3):
-            case 0 if shared:
+        match self.random.randint(0, 4):
+            case 0 | 4 if shared:
                 name = self.random.choice(shared)
                 return f"{left} {kind}JOIN {right} USING ({name})"
             case 1 if not self.clean:

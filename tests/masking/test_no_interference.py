@@ -12,7 +12,7 @@ SIGNS = ("canary", "secret0", "hidden9", "yranac", "7700", "7799")
 """Parts of canaries, one of them backwards; `partial` and every function of the grammar leave one of them, or a hash."""
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_what_a_client_sees_is_the_same_in_both_worlds(worlds: tuple[World, World], seed: int):
     """Under `filter: deny`, the rows, their number, the outcome and the errors tell nothing of masked columns."""
     grammar = Grammar(random.Random(seed))
@@ -30,7 +30,7 @@ def test_what_a_client_sees_is_the_same_in_both_worlds(worlds: tuple[World, Worl
     assert traced > STATEMENTS // 5, "the grammar draws too few statements that are allowed"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_with_filters_allowed_no_canary_reaches_the_client(worlds: tuple[World, World], seed: int):
     """Under `filter: allow` anything may be asked, and each output computed from a masked column is hidden whole."""
     grammar = Grammar(random.Random(1000 + seed))
@@ -42,7 +42,7 @@ def test_with_filters_allowed_no_canary_reaches_the_client(worlds: tuple[World, 
         assert not any(sign in row.lower() for row in rows for sign in SIGNS), text
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_statements_without_masked_columns_are_left_alone(worlds: tuple[World, World], seed: int):
     """They are neither refused nor masked, whatever their shape, and their columns are counted as the server counts them."""
     grammar = Grammar(random.Random(2000 + seed), clean=True)
