@@ -6,7 +6,7 @@ and keys are stored hashed. One task sets a connection up; afterwards there is n
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge_agent.gateway import Guarded, IdentityRefusedError, LimitReachedError
 from edge_agent.protocols.postgres import messages as m
@@ -58,8 +58,8 @@ class Frontend(asyncio.Protocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         if self._setup is None:
             self._setup = asyncio.get_running_loop().create_task(self._set_up())

@@ -105,6 +105,10 @@ class Lookup:
             self._ask([_NAMES], self._take_names)
         return False
 
+    def declares(self, name: bytes) -> bool:
+        """True if the session has a cursor of this name."""
+        return name.decode(errors="replace") in self._cursors
+
     def template(self, text: str) -> Template | None:
         """Context and facts of a text; None if the server had to be asked and the message must come again."""
         session = self._session

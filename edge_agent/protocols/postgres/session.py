@@ -210,11 +210,7 @@ class PostgresSession:
     def _describe(self, raw: bytes) -> None:
         kind, name = m.read_target(raw)
         if kind == b"P":
-            run = self.portals.get(name)
-            if run is None:
-                self._unknown("portal", name, refusal.INVALID_CURSOR_NAME)
-                return
-            self.send(raw, Expect(m.DESCRIBE, run))
+            self._describe_portal(name, raw)
             return
         if not self.lookup.current():
             self.put_back(m.DESCRIBE, raw)
@@ -231,6 +227,18 @@ class PostgresSession:
 
         expect.done = answered
         self.send(raw, expect)
+
+    def _describe_portal(self, name: bytes, raw: bytes) -> None:
+        """A cursor of SQL's DECLARE is a portal, too: its columns may be asked, its rows come with FETCH alone."""
+        run = self.portals.get(name)
+        if run is not None:
+            self.send(raw, Expect(m.DESCRIBE, run))
+        elif not self.lookup.current():
+            self.put_back(m.DESCRIBE, raw)
+        elif self.lookup.declares(name):
+            self.send(raw, Expect(m.DESCRIBE))
+        else:
+            self._unknown("portal", name, refusal.INVALID_CURSOR_NAME)
 
     def _execute(self, raw: bytes) -> None:
         portal, max_rows = m.read_execute(raw)

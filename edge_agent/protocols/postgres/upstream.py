@@ -10,6 +10,7 @@ import ipaddress
 import os
 import ssl
 from functools import lru_cache
+from typing import cast
 
 from edge_agent.gateway import Credential, Upstream
 from edge_agent.protocols.postgres import messages as m
@@ -52,8 +53,8 @@ class _Greeting(asyncio.Protocol):
         self._first: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self.raw:
