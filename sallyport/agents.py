@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from sallyport.client import connect
+from sallyport.client import connect, part
 from sallyport.output import JsonFlag, emit, fields, table, when
 
 NAME = "agent"
-app = typer.Typer(help="Agents and their keys.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
@@ -52,7 +52,7 @@ def revoke(
     as_json: JsonFlag = False,
 ) -> None:
     """Revoke an agent with all its keys, or one key. Edges learn it within `revocation_max_age`, usually at once."""
-    connect().delete(f"/v1/agents/{name}/keys/{key}" if key else f"/v1/agents/{name}")
+    connect().delete(f"/v1/agents/{part(name)}/keys/{part(key)}" if key else f"/v1/agents/{part(name)}")
     emit({"agent": name, "key": key or None, "revoked": True}, as_json=as_json, text=[f"{key or name} is revoked."])
 
 

@@ -4,14 +4,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+
+from gateway_kernel.errors import SallyportError
 
 DEFAULT_URL = "http://127.0.0.1:7071"
 TIMEOUT = 30.0  # seconds for one request
 
 
-class ControlPlaneError(Exception):
+class ControlPlaneError(SallyportError):
     """The control plane said no, or could not be reached. `status` is the HTTP status, 0 if there was no answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -32,17 +35,16 @@ class ControlPlane:
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """GET and decode JSON."""
-        return self._send(
-            "GET", path, params={name: value for name, value in query.items() if value is not None}
-        ).json()
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._decoded(self._send("GET", path, params=given))
 
     def post(self, path: str, body: Any = None) -> Any:
         """POST JSON and decode JSON (None where the answer is empty)."""
-        return _decoded(self._send("POST", path, json=body))
+        return self._decoded(self._send("POST", path, json=body))
 
     def put(self, path: str, body: Any) -> Any:
         """PUT JSON and decode JSON."""
-        return _decoded(self._send("PUT", path, json=body))
+        return self._decoded(self._send("PUT", path, json=body))
 
     def delete(self, path: str) -> None:
         """DELETE."""
@@ -59,7 +61,7 @@ class ControlPlane:
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ControlPlaneError(
                 f"{self.url} cannot be reached ({error}): is the control plane up? Set SALLYPORT_URL, or run `sallyport up`."
             ) from error
@@ -67,9 +69,18 @@ class ControlPlane:
             return response
         raise ControlPlaneError(_problem(response), response.status_code)
 
+    def _decoded(self, response: httpx.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            raise ControlPlaneError(f"{self.url} does not answer as a control plane: is SALLYPORT_URL right?") from None
 
-def _decoded(response: httpx.Response) -> Any:
-    return response.json() if response.content else None
+
+def part(text: str) -> str:
+    """One part of a path, whatever it holds."""
+    return quote(text, safe="") or "-"
 
 
 def _problem(response: httpx.Response) -> str:
@@ -91,11 +102,17 @@ def state_dir() -> Path:
 def connect(role: str = "admin") -> ControlPlane:
     """Connect as SALLYPORT_URL and SALLYPORT_KEY say, else with what `sallyport up` left for `role` (admin or approver)."""
     url, key = os.environ.get("SALLYPORT_URL", ""), os.environ.get("SALLYPORT_KEY", "")
-    keys = state_dir() / "keys"
-    if not url:
-        found = keys / "url"
-        url = found.read_text().strip() if found.is_file() else DEFAULT_URL
-    if not key:
-        found = keys / role
-        key = found.read_text().strip() if found.is_file() else ""
+    url, key = url or _left("url") or DEFAULT_URL, key or _left(role)
+    if not (key.isascii() and key.isprintable()):
+        raise ControlPlaneError("SALLYPORT_KEY does not hold a key: keys are printable ASCII")
     return ControlPlane(url, key)
+
+
+def _left(name: str) -> str:
+    path = state_dir() / "keys" / name
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ControlPlaneError(f"{path} cannot be read: {error.strerror}") from None

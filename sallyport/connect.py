@@ -1,6 +1,8 @@
 """`sallyport connect`: the lines with which an agent reaches a resource through the edge."""
 
+import shlex
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -24,15 +26,27 @@ def run(
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise fail(f"--edge {address!r} is not host:port", BAD_USAGE)
-    if protocol != "postgres":
-        raise fail(f"--protocol {protocol!r}: there are postgres", BAD_USAGE)
-    url = f"postgresql://{agent}@{host}:{port}/{resource}"
-    lines = {
-        "psql": f'PGPASSWORD="$SALLYPORT_AGENT_KEY" psql "{url}"',
-        "environment": f'export PGHOST={host} PGPORT={port} PGUSER={agent} PGDATABASE={resource} PGPASSWORD="$SALLYPORT_AGENT_KEY"',
+    if protocol not in PROTOCOLS:
+        raise fail(f"--protocol {protocol!r} is not known; known: {', '.join(PROTOCOLS)}", BAD_USAGE)
+    lines = PROTOCOLS[protocol](host.strip("[]"), port, agent, resource)
+    emit(lines, as_json=as_json, text=list(lines.values()))
+
+
+def _postgres(host: str, port: str, agent: str, resource: str) -> dict[str, str]:
+    """libpq's environment, the same as a URL, and psql."""
+    named = f"[{host}]" if ":" in host else host
+    url = f"postgresql://{quote(agent, safe='')}@{named}:{port}/{quote(resource, safe='')}"
+    variables = {"PGHOST": host, "PGPORT": port, "PGUSER": agent, "PGDATABASE": resource}
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    return {
+        "environment": f'export {settings} PGPASSWORD="$SALLYPORT_AGENT_KEY"',
+        "psql": f'PGPASSWORD="$SALLYPORT_AGENT_KEY" psql {shlex.quote(url)}',
         "url": url,
     }
-    emit(lines, as_json=as_json, text=[lines["environment"], lines["psql"]])
+
+
+PROTOCOLS = {"postgres": _postgres}
+"""How a client of each protocol is told where to go. One line a protocol."""
 
 
 def _started(protocol: str) -> str:

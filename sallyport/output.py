@@ -11,28 +11,52 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway_kernel.hidden import hides
+
 DONE, REFUSED, BAD_USAGE = 0, 1, 2
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+UNBOUNDED = 10_000
+"""Columns of output that goes to a file or a pipe: nothing is cut."""
 
-# Controls that reorder or hide text are shown by their code point, so that what is read is what is there.
-_ORDERING = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
-_CONTROLS = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0))
-_INVISIBLE = {code: f"<U+{code:04X}>" for code in (*_ORDERING, *_CONTROLS)}
+console = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else UNBOUNDED)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+class _Inert(dict[int, str | int]):
+    """A translation that shows a hiding character by its code point; each is looked up once."""
+
+    def __missing__(self, code: int) -> str | int:
+        self[code] = f"<U+{code:04X}>" if hides(chr(code)) else code
+        return self[code]
+
+
+_INERT = _Inert()
 
 
 def visible(text: str) -> str:
-    """`text` with control, bidirectional and zero-width characters made visible; tabs and line ends stay."""
-    return text.translate(_INVISIBLE)
+    """`text` with control, bidirectional and blank characters made visible; tabs and line ends stay."""
+    return text.translate(_INERT)
+
+
+def line(text: str) -> str:
+    """The same in one line: what somebody else wrote cannot begin a line of ours."""
+    return visible(text).replace("\n", "<U+000A>")
+
+
+def block(text: str, indent: str = "    ") -> str:
+    """The same, every line indented, for text of somebody else below a line of ours."""
+    return "\n".join(indent + each for each in visible(text).split("\n"))
 
 
 def emit(value: Any, *, as_json: bool, text: Iterable[Any] = ()) -> None:
-    """Print `value` as JSON, or the renderables of `text`. Plain strings are printed literally, never as markup."""
+    """Print `value` as JSON, or the renderables of `text`.
+
+    Plain strings are printed literally, never as markup; JSON is ASCII, so that no text in it acts on the terminal.
+    """
     if as_json:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
         return
     for item in text:
         console.print(Text(visible(item)) if isinstance(item, str) else item)
@@ -40,9 +64,11 @@ def emit(value: Any, *, as_json: bool, text: Iterable[Any] = ()) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table; cells are literal text."""
-    result = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        result.add_column(Text(line(column)), overflow="fold")
     for row in rows:
-        result.add_row(*(Text(visible(str(cell))) for cell in row))
+        result.add_row(*(Text(line(str(cell))) for cell in row))
     return result
 
 

@@ -5,23 +5,29 @@ from typing import Annotated, Any
 
 import typer
 
-from sallyport.client import connect
-from sallyport.output import JsonFlag, emit, fields, table, when
+from gateway_kernel.review import State
+from sallyport.client import connect, part
+from sallyport.output import BAD_USAGE, JsonFlag, block, emit, fail, fields, line, table, when
 
 NAME = "review"
-app = typer.Typer(help="Reviews: operations that wait for a person.", no_args_is_help=True)
+ANY = "any"
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 ReviewId = Annotated[str, typer.Argument(help="Id of the review, as the agent and the mail name it.")]
 
 
 @app.command("list")
 def list_reviews(
-    state: Annotated[str, typer.Option(help="open, approved, denied, expired, withdrawn, used or finished.")] = "open",
+    state: Annotated[str, typer.Option(help=f"{', '.join(State)} or {ANY}.")] = State.OPEN,
     agent: Annotated[str | None, typer.Option(help="Only reviews of this agent.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=200)] = 50,
     as_json: JsonFlag = False,
 ) -> None:
     """Show reviews, newest first."""
-    reviews = connect("approver").get("/v1/reviews", state=state, agent=agent)["reviews"]
+    if state not in (*State, ANY):
+        raise fail(f"--state {state!r}: there are {', '.join(State)} and {ANY}", BAD_USAGE)
+    wanted = None if state == ANY else state
+    reviews = connect("approver").get("/v1/reviews", state=wanted, agent=agent, limit=limit)["reviews"]
     rows = (
         (
             review["id"],
@@ -39,7 +45,7 @@ def list_reviews(
 @app.command()
 def show(review: ReviewId, as_json: JsonFlag = False) -> None:
     """Show one review whole: the exact command, its parameters, the rule, who decided."""
-    found = connect("approver").get(f"/v1/reviews/{review}")
+    found = connect("approver").get(f"/v1/reviews/{part(review)}")
     emit(found, as_json=as_json, text=_described(found))
 
 
@@ -65,7 +71,7 @@ def deny(
 
 def _decide(review: str, choice: str, reason: str, as_json: bool) -> None:
     body = {"id": uuid.uuid4().hex, "choice": choice, "reason": reason}
-    result = connect("approver").post(f"/v1/reviews/{review}/decisions", body)
+    result = connect("approver").post(f"/v1/reviews/{part(review)}/decisions", body)
     missing = result.get("missing", 0)
     more = f" {missing} more needed." if choice == "approve" and missing else ""
     emit(result, as_json=as_json, text=[f"{review}: {result['state']}.{more}"])
@@ -88,13 +94,15 @@ def _described(review: dict[str, Any]) -> list[Any]:
         "identical to": " ".join(filter(None, (review["identical_to"], review["identical_outcome"]))),
         "alert": review["alert"],
     }
-    lines: list[Any] = [fields({name: value for name, value in facts.items() if value}), "", review["text"]]
-    lines += [f"  ${one['position']} = {_value(one['value'])}" for one in review["parameters"]]
+    lines: list[Any] = [fields({name: value for name, value in facts.items() if value}), "", block(review["text"])]
+    lines += [line(f"    ${one['position']} = {_value(one['value'])}") for one in review["parameters"]]
+    if review["hidden"]:
+        lines += ["", "Secrets in it are not shown."]
     if review["rewritten_from"]:
-        lines += ["", "The agent sent:", review["rewritten_from"]]
-    asserted = [f"  {name}: {value}" for name, value in review["context"].items()]
+        lines += ["", "The agent sent:", block(review["rewritten_from"])]
+    asserted = [line(f"    {name}: {value}") for name, value in review["context"].items()]
     lines += ["", f"Asserted by edge {review['edge']}:", *asserted] if asserted else []
-    lines += [f"{entry['person']}: {entry['choice']} {entry['reason']}".rstrip() for entry in review["decisions"]]
+    lines += [line(f"{one['person']}: {one['choice']} {one['reason']}".rstrip()) for one in review["decisions"]]
     return lines
 
 

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from gateway_kernel.audit import read
-from sallyport.client import connect
-from sallyport.output import JsonFlag, emit, fields, table, when
+from sallyport.client import connect, part
+from sallyport.output import JsonFlag, emit, fail, fields, table, when
 from sallyport.timeline import timeline
 
 NAME = "sessions"
-app = typer.Typer(help="Sessions: recordings of what agents did.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 SessionId = Annotated[str, typer.Argument(help="Id of the session.")]
 
@@ -45,7 +45,7 @@ def list_sessions(
 @app.command()
 def show(session: SessionId, as_json: JsonFlag = False) -> None:
     """Show one session's totals."""
-    found = connect().get(f"/v1/sessions/{session}")
+    found = connect().get(f"/v1/sessions/{part(session)}")
     emit(
         found,
         as_json=as_json,
@@ -56,7 +56,7 @@ def show(session: SessionId, as_json: JsonFlag = False) -> None:
 @app.command()
 def replay(session: SessionId, as_json: JsonFlag = False) -> None:
     """Tell the session as it happened: each operation with verdict, people, result as the agent saw it, and outcome."""
-    steps = timeline(read(line) for line in connect().lines(f"/v1/sessions/{session}/events"))
+    steps = timeline(read(line) for line in connect().lines(f"/v1/sessions/{part(session)}/events"))
     if as_json:
         emit([step.document() for step in steps], as_json=True)
         return
@@ -70,7 +70,10 @@ def export(
     as_json: JsonFlag = False,
 ) -> None:
     """Write the recording as JSON Lines, byte for byte as it was hashed; `evidence verify` checks it offline."""
-    path = to or Path(f"{session}.jsonl")
-    lines = list(connect().lines(f"/v1/sessions/{session}/events"))
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    path = to or Path(f"{session.replace('/', '-')}.jsonl")
+    lines = list(connect().lines(f"/v1/sessions/{part(session)}/events"))
+    try:
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+    except OSError as error:
+        raise fail(f"{path} cannot be written: {error.strerror}") from None
     emit({"file": str(path), "events": len(lines)}, as_json=as_json, text=[f"{len(lines)} events written to {path}"])

@@ -23,7 +23,7 @@ from gateway_kernel.audit import (
     VerdictRecord,
 )
 from gateway_kernel.model import Instant, Parameter
-from sallyport.output import table, visible, when
+from sallyport.output import block, line, table, when
 
 ROWS_SHOWN = 20
 """Rows of a result that a replay prints; the JSON form has all that were recorded."""
@@ -61,25 +61,27 @@ class Step(msgspec.Struct):
     def rendered(self) -> Iterable[Any]:
         """The step as text and tables for a terminal."""
         if self.operation is None:
-            yield f"{when(self.at)}  {self.note}"
+            yield line(f"{when(self.at)}  {self.note}")
             return
         yield f"{when(self.at)}  {self._headline()}"
         if self.rewritten_from:
-            yield f"    sent by the agent: {self.rewritten_from}"
-        yield f"    {self.operation.text}"
+            yield "    sent by the agent:"
+            yield block(self.rewritten_from, " " * 8)
+            yield "    run instead:"
+        yield block(self.operation.text, " " * 8)
         for number, parameter in enumerate(self.operation.parameters, 1):
-            yield f"    ${number} = {readable(parameter)}"
+            yield line(f"        ${number} = {readable(parameter)}")
         if self.asked or self.approvers:
             who = f"approved by {', '.join(self.approvers)}" if self.approvers else "nobody approved"
             yield f"    review {self.review or '?'}: {who}{f', grant {self.grant}' if self.grant else ''}"
         if self.verdict is not None and self.verdict.reason:
-            yield f"    reason: {self.verdict.reason}"
+            yield line(f"    reason: {self.verdict.reason}")
         for grid in grids(self.response) if self.response is not None else ():
             rows = grid.rows[:ROWS_SHOWN]
             yield Padding(table(grid.columns, ([_cell(cell) for cell in row] for row in rows)), (0, 0, 0, 4))
             if len(grid.rows) > ROWS_SHOWN:
                 yield f"    … {len(grid.rows) - ROWS_SHOWN} more rows"
-        yield f"    {self._ending()}"
+        yield line(f"    {self._ending()}")
 
     def _headline(self) -> str:
         verdict = self.verdict
@@ -162,7 +164,7 @@ def readable(parameter: Parameter) -> str:
 
 
 def _cell(cell: str | None) -> str:
-    return "NULL" if cell is None else visible(cell)
+    return "NULL" if cell is None else cell
 
 
 __all__ = ["Grid", "Step", "readable", "timeline"]

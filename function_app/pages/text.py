@@ -4,8 +4,6 @@ Bidirectional controls (Unicode TR 9), zero-width and other format characters, a
 (CVE-2021-42574, "Trojan Source").
 """
 
-import unicodedata
-
 from markupsafe import Markup, escape
 from pygments import format  # noqa: A004 - its name there
 from pygments.formatters import HtmlFormatter
@@ -13,28 +11,10 @@ from pygments.lexers import get_lexer_by_name
 from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
+from gateway_kernel.hidden import hides
+
 LONGEST = 20_000
 """Characters of a command that a page shows before it offers the whole."""
-_PLAIN = frozenset("\n\t")
-
-
-def hides(character: str) -> bool:
-    """True for characters that a reader would not see, or that change the order of others."""
-    if character in _PLAIN:
-        return False
-    category = unicodedata.category(character)
-    if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-        return True
-    # Hangul and Braille fillers, combining grapheme joiner, no-break and other wide or thin spaces: blank, but not a space to a parser
-    return (
-        character in "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-        or (category == "Zs" and character != " ")
-        or _variation(character)
-    )
-
-
-def _variation(character: str) -> bool:
-    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
 
 
 def visible(text: str) -> Markup:

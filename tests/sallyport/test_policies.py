@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sallyport.policy_commands import app
+from sallyport.policies import app
 
 GUARD = "examples/policies/production-guard.yaml"
 BAD = "version: 1\nrules:\n- {id: a, when: operation.verbb == 'x', then: allow}\n"
@@ -53,8 +53,9 @@ def test_explain_names_the_rule_and_why():
     """For a statement it says the verdict, the effects and each rule's answer."""
     code, output = run(
         "explain",
-        GUARD,
         "-",
+        "--policy",
+        GUARD,
         "--table",
         "orders=id,total",
         "--label",
@@ -69,7 +70,7 @@ def test_explain_names_the_rule_and_why():
 
 def test_explain_as_json():
     """The same as one JSON document."""
-    code, output = run("explain", GUARD, "SELECT total FROM orders", "--table", "orders=id,total", "--json")
+    code, output = run("explain", "SELECT total FROM orders", "--policy", GUARD, "--table", "orders=id,total", "--json")
     said = json.loads(output)
     assert code == 0
     assert (said["verdict"], said["rules"]) == ("allow", ["reads"])
@@ -79,4 +80,4 @@ def test_explain_as_json():
 @pytest.mark.parametrize("arguments", [["--protocol", "gopher"], ["--label", "prod"]])
 def test_explain_refuses_what_it_does_not_know(arguments: list[str]):
     """An unknown protocol, or a label without a value, ends 2."""
-    assert run("explain", GUARD, "SELECT 1", *arguments)[0] == 2
+    assert run("explain", "SELECT 1", "--policy", GUARD, *arguments)[0] == 2

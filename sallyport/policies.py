@@ -1,15 +1,15 @@
-"""`sallyport policy check|test|explain`: what a policy says, without a control plane and without an operation being sent.
+"""`sallyport policy`: what policies say and whether they hold, without an operation being sent; and their versions at the control plane."""
 
-`push` and `diff`, which speak to the control plane, are added to the same group elsewhere.
-"""
-
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.text import Text
 
 from gateway_kernel.errors import PolicyError
 from gateway_kernel.judge import Judgement, judge
@@ -18,10 +18,15 @@ from gateway_kernel.policy import Policy, load, selftest
 from gateway_kernel.policy.cases import Case, CaseAgent, CaseResource, Expectation, session_of
 from gateway_kernel.policy.cel import Answer
 from gateway_kernel.policy.evaluate import RuleAnswer
+from sallyport.client import connect
+from sallyport.difference import Difference, difference
 from sallyport.output import BAD_USAGE, REFUSED, JsonFlag, emit, errors, fail, fields, visible
 
 NAME = "policy"
-app = typer.Typer(help="Check, test and explain policies.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+ACTIVE = "active"
+"""The name of the policy version in force."""
 
 Files = Annotated[list[Path], typer.Argument(help="Policy documents.", show_default=False)]
 
@@ -51,8 +56,10 @@ def run_tests(files: Files, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def explain(
-    file: Annotated[Path, typer.Argument(help="A policy document.")],
     operation: Annotated[str, typer.Argument(help="The operation's text; - reads it from standard input.")],
+    file: Annotated[
+        str, typer.Option("--policy", "-p", help="A policy document, or the number of a pushed version.")
+    ] = ACTIVE,
     agent: Annotated[str, typer.Option(help="Who asks.")] = "agent",
     group: Annotated[list[str] | None, typer.Option(help="A group the agent is in; may be repeated.")] = None,
     resource: Annotated[str, typer.Option(help="Name of the resource.")] = "resource",
@@ -67,7 +74,7 @@ def explain(
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a policy decides about an operation, which rules matched, and why."""
-    policy = _loaded(file)
+    policy = _loaded(*_named(file))
     case = Case(
         name="explain",
         agent=CaseAgent(agent, tuple(group or ())),
@@ -87,6 +94,40 @@ def explain(
     emit(_explanation(judgement, answers), as_json=as_json, text=_explained(judgement, answers))
 
 
+@app.command()
+def push(
+    file: Annotated[Path, typer.Argument(help="A policy document.")],
+    comment: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    draft: Annotated[bool, typer.Option("--draft", help="Store it without making it the active one.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a policy the active version. One that does not load, or whose own tests fail, is refused; the old one stays."""
+    try:
+        text = _text(file).decode()
+    except UnicodeDecodeError:
+        raise fail(f"{file}: this is not UTF-8 text") from None
+    body = {"text": text, "comment": comment, "draft": draft, "name": file.name}
+    version = connect().post("/v1/policies", body)
+    standing = "active" if version["active"] else "a draft"
+    emit(
+        version, as_json=as_json, text=[f"version {version['version']} is {standing}, digest {version['digest'][:12]}"]
+    )
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A policy document, the number of a pushed version, or `active`.")],
+    new: Annotated[str, typer.Argument(help="The same, to compare it with.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Say which rules, groups and tests differ between two policies."""
+    (before, before_name), (after, after_name) = _named(old), _named(new)
+    for text, name in ((before, before_name), (after, after_name)):
+        _loaded(text, name)
+    found = difference(before, after, (before_name, after_name))
+    emit(msgspec.to_builtins(found), as_json=as_json, text=_difference_lines(found))
+
+
 def _text(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -94,12 +135,20 @@ def _text(path: Path) -> bytes:
         raise fail(f"{path}: {error.strerror}", BAD_USAGE) from None
 
 
-def _loaded(path: Path) -> Policy:
+def _named(policy: str) -> tuple[str | bytes, str]:
+    """The text of a policy and what to call it: a file, the number of a version, or the active one."""
+    if Path(policy).is_file() or not (policy == ACTIVE or policy.isdecimal()):
+        return _text(Path(policy)), policy
+    version = connect().get(f"/v1/policies/{policy}")
+    return version["text"], f"version {version['version']}"
+
+
+def _loaded(text: str | bytes, name: str) -> Policy:
     try:
-        return load(_text(path), str(path))
+        return load(text, name)
     except PolicyError as error:
         for problem in error.problems:
-            errors.print(visible(problem), style="red", markup=False)
+            errors.print(Text(visible(problem), style="red"))
         raise typer.Exit(REFUSED) from None
 
 
@@ -189,3 +238,27 @@ def _explained(judgement: Judgement, answers: tuple[RuleAnswer, ...]) -> Iterato
             yield f"{'':<14}  when: {' '.join(answer.when.split())}"
         if answer.detail:
             yield f"{'':<14}  {answer.detail}"
+
+
+def _difference_lines(found: Difference) -> Iterator[str]:
+    if found.empty:
+        yield "no rule, group, default or test differs"
+    yield from (f"+ rule {rule}" for rule in found.added)
+    yield from (f"- rule {rule}" for rule in found.removed)
+    for change in found.changed:
+        yield f"~ rule {change.rule}"
+        yield from _key_lines(change.keys)
+    yield from (f"  rule {rule} stands elsewhere in the order" for rule in found.moved)
+    yield from _key_lines(found.head)
+    yield from (f"+ test {test}" for test in found.tests_added)
+    yield from (f"- test {test}" for test in found.tests_removed)
+
+
+def _key_lines(keys: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    for key, (old, new) in keys.items():
+        yield f"    {key}"
+        yield from (f"      {sign} {_said(value)}" for sign, value in (("-", old), ("+", new)) if value is not None)
+
+
+def _said(value: Any) -> str:
+    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
