@@ -46,6 +46,7 @@ class Worker:
         self._edge = edge_name(settings)
         self._stopping = asyncio.Event()
         self._looked = asyncio.Event()
+        self._serving = False
         self._bundle_problem = ""
         self._settings_problem = ""
         self._servers: list[asyncio.Server] = []
@@ -92,6 +93,7 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._looked.wait(), FIRST_BUNDLE)
             await self._open(sockets)
+            self._serving = True
             self._line.say(Ready())
             await self._stopping.wait()
             await self._drain()
@@ -197,7 +199,8 @@ class Worker:
     def status(self, number: int) -> Status:
         """What the supervisor is told about this worker."""
         bundles, spool, client = self._bundles, self._spool, self._client
-        problems = (bundles.policy_stale(), bundles.revocations_stale(), spool.failure)
+        starting = "" if self._serving else "it is starting"
+        problems = (starting, bundles.policy_stale(), bundles.revocations_stale(), spool.failure)
         warnings = (
             self._bundle_problem,
             self._settings_problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,3 +149,32 @@ async def test_a_grant_that_was_surely_not_used_goes_back_and_the_retry_runs(
         client = await edge.client()
         assert await client.asks("delete 7") == "waiting r-1"
         assert await client.hears() == "done delete 7"
+
+
+async def test_ten_thousand_idle_connections_are_served(tmp_path: Path, control_plane: ControlPlane) -> None:
+    """As many as descriptors allow here, up to 10,000; one more still gets its answer, and the process stays small."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    port = free_port()
+    environment = {"SALLYPORT_EDGE_KEY": EDGE_KEY}
+    process, connection = toy_process.start(write_settings(tmp_path, control_plane.url), port, environment)
+    idle: list[socket.socket] = []
+    try:
+        assert await asyncio.to_thread(told, connection) == "ready"
+        for number in range(min(10_000, hard - 500)):
+            own = (f"127.0.0.{number % 9 + 2}", 0)  # one source address has too few ports
+            idle.append(socket.create_connection(("127.0.0.1", port), source_address=own))
+        client = await Client.connect(port)
+        assert (await client.hears()).startswith("welcome")
+        assert await client.asks("read 1") == "done read 1"
+        assert resident(process.pid) < 400 << 20
+    finally:
+        for one in idle:
+            one.close()
+        process.kill()
+        connection.close()
+
+
+def resident(pid: int | None) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()

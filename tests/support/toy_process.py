@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ def start(config: Path, port: int, environment: dict[str, str]) -> tuple[ForkSer
 def _run(config: Path, port: int, environment: dict[str, str], told: Connection) -> None:
     os.environ.update(environment)
     failpoints.arm(environment.get(failpoints.VARIABLE, ""))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     logs.configure("info", worker=0)
     uvloop.run(_serve(config, port, told))
 
