@@ -8,6 +8,7 @@ The catalogue and the texts behind statement and cursor names travel in the cont
 refused; where only the result is unknown, all of it is withheld. It masks nothing itself.
 """
 
+import msgspec
 from postgast import pg_query_pb2 as pg
 
 from gateway_kernel.model import Json, Operation
@@ -22,6 +23,9 @@ from gateway_kernel.verdict import ColumnMask, Strategy
 
 type Output = tuple[Strategy | None, ...] | None
 """The strategy of each column of one result; None: withhold all of it."""
+
+REMEMBERED = 2048
+"""Plans kept. Tracing takes a millisecond, and a driver sends the same text again and again."""
 
 CLEAR: tuple[Strategy | None, ...] = (None,)
 _SHOW_ALL = 3  # name, setting, description
@@ -45,6 +49,8 @@ def plan(operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
         return MaskPlan(
             refusal=f"Masked columns cannot be traced through this statement: {error}.", rule=rule, sensitive=True
         )
+    except msgspec.ValidationError as error:
+        return MaskPlan(refusal=f"A catalogue fact is malformed: {error}.", rule=rule, sensitive=True)
     except UnparsedError as error:
         return MaskPlan(refusal=str(error), rule=rule, sensitive=True)
     except RecursionError:
@@ -52,6 +58,26 @@ def plan(operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
             refusal="The statement is nested too deeply to trace its masked columns.", rule=rule, sensitive=True
         )
     return MaskPlan(sensitive=True, outputs=tuple(outputs)) if tracer.sensitive else NO_MASK
+
+
+class Plans:
+    """Remembers what masks meant for a text in a context: parameters do not change it. Oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[str, str, tuple[ColumnMask, ...]], tuple[Json, MaskPlan]] = {}
+
+    def plan(self, operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
+        """Return what `plan` returns."""
+        catalogue = operation.context.get("catalogue")
+        key = (operation.text, str(operation.context.get("statement", "")), masks)
+        known = self._plans.get(key)
+        if known is not None and (known[0] is catalogue or known[0] == catalogue):
+            return known[1]
+        decided = plan(operation, masks)
+        if len(self._plans) >= REMEMBERED:
+            del self._plans[next(iter(self._plans))]
+        self._plans[key] = (catalogue, decided)
+        return decided
 
 
 class Tracer(DefinitionTracer):

@@ -39,6 +39,7 @@ class PostgresReader:
 
     def __init__(self) -> None:
         self._facts: dict[_Key, tuple[Json, Facts]] = {}
+        self._plans = lineage.Plans()
 
     def read(self, operation: Operation) -> Operation:
         """Return `operation` with its facts; the same `Facts` object for the same text in an equal context."""
@@ -70,7 +71,7 @@ class PostgresReader:
 
     def mask(self, operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
         """Return what these column masks mean for `operation`."""
-        return lineage.plan(operation, masks)
+        return self._plans.plan(operation, masks)
 
     def declare(self, operation: Operation, tables: dict[str, tuple[str, ...]]) -> Operation:
         """Return `operation`, read, as if the server had just these tables."""

@@ -54,7 +54,7 @@ def rewrite(operation: Operation, change: Rewrite, read: Callable[[Operation], O
     if change.replace is not None and change.replace != text:
         text = _replaced(operation, change.replace)
     if change.limit is not None:
-        text = limited(text, change.limit)
+        text = limited(text, change.limit, str(operation.context.get("statement", "")))
 
     final = operation
     if text != operation.text:
@@ -65,11 +65,16 @@ def rewrite(operation: Operation, change: Rewrite, read: Callable[[Operation], O
     return final
 
 
-def limited(text: str, limit: int) -> str:
-    """Return `text` with at most `limit` rows from each statement that hands rows of a query out; `text` itself if none does."""
+def limited(text: str, limit: int, behind: str = "") -> str:
+    """Return `text` with at most `limit` rows from each statement that hands rows of a query out; `text` itself if none does.
+
+    `behind` is the text of the prepared statement or cursor that an EXECUTE or FETCH in `text` names: it must be limited already.
+    """
     tree = _parse(text, "the statement")
     changed = False
+    made = {raw.stmt.prepare_stmt.name or raw.stmt.declare_cursor_stmt.portalname for raw in tree.stmts}
     for raw in tree.stmts:
+        _check_name(raw.stmt, made, behind, limit)
         changed = _limit_statement(raw.stmt, limit) or changed
     return _deparse(tree) if changed else text
 
@@ -156,6 +161,21 @@ def _limit_statement(node: pg.Node, limit: int) -> bool:
             return False
 
 
+def _check_name(node: pg.Node, made: set[str], behind: str, limit: int) -> None:
+    """A name stands for a text that was sent before and cannot be changed now."""
+    match node.WhichOneof("node"):
+        case "execute_stmt":
+            name = node.execute_stmt.name
+        case "fetch_stmt" if not node.fetch_stmt.ismove:
+            name = node.fetch_stmt.portalname
+        case _:
+            return
+    if name not in made and (not behind or limited(behind, limit) != behind):
+        raise UnrewritableError(
+            f"{name} stands for a query without a limit of {limit} rows: prepare or declare it again with one"
+        )
+
+
 def _limit_copy(copy: pg.CopyStmt, limit: int) -> bool:
     if copy.is_from or copy.is_program or copy.filename:
         return False
@@ -216,12 +236,23 @@ def _lower_limit(count: pg.Node, limit: int) -> bool:
         if number is not None:
             count.CopyFrom(_constant(limit))
             return True
+    if _is_lowered(count, limit):
+        return False
     # The cast keeps the type that LIMIT gives to a parameter; without it LEAST would make $1 an int4.
     given = pg.TypeCast(arg=pg.Node(), type_name=_bigint())
     given.arg.CopyFrom(count)
     least = pg.MinMaxExpr(op=_LEAST, args=[pg.Node(type_cast=given), _constant(limit)])
     count.CopyFrom(pg.Node(min_max_expr=least))
     return True
+
+
+def _is_lowered(count: pg.Node, limit: int) -> bool:
+    """True for LEAST(…, n) with a small enough n: this rewrite's own work."""
+    arguments = count.min_max_expr.args
+    if count.WhichOneof("node") != "min_max_expr" or count.min_max_expr.op != _LEAST:
+        return False
+    numbers = [_integer(argument.a_const) for argument in arguments if argument.WhichOneof("node") == "a_const"]
+    return any(number is not None and number <= limit for number in numbers)
 
 
 def _integer(constant: pg.A_Const) -> int | None:

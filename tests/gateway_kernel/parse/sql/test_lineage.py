@@ -6,7 +6,7 @@ import pytest
 
 from gateway_kernel.model import Operation
 from gateway_kernel.parse import NO_MASK
-from gateway_kernel.parse.sql.lineage import plan
+from gateway_kernel.parse.sql.lineage import Plans, plan
 from gateway_kernel.verdict import ColumnMask, Strategy
 from tests.masking.canaries import World, populate
 
@@ -424,6 +424,8 @@ def test_an_unanswered_catalogue_refuses(world: World):
     masks = (ColumnMask(("customers.email",), "redact", rule="r"),)
     assert "catalogue" in plan(Operation("op", "postgres", "SELECT 1 FROM customers"), masks).refusal
     assert plan(Operation("op", "postgres", "SELECT 1"), masks) is NO_MASK
+    malformed = {"catalogue": {"relation": {"customers": {"oid": "x"}}}}
+    assert "malformed" in plan(Operation("op", "postgres", "SELECT 1 FROM customers", context=malformed), masks).refusal
     assert plan(Operation("op", "postgres", "SELECT 1 FROM customers"), ()) is NO_MASK
 
 
@@ -431,3 +433,18 @@ def test_a_deeply_nested_statement_is_refused_and_not_a_crash(world: World):
     """Python's own limit on recursion ends in a refusal."""
     text = "SELECT " + "+".join(["id"] * 3000) + " FROM customers"
     assert "nested too deeply" in world.plan(text).refusal
+
+
+def test_a_remembered_plan_holds_for_its_own_context_and_masks_only(world: World):
+    """The same text means something else once the catalogue, the masks or the text behind a name differ."""
+    plans = Plans()
+    masks = (ColumnMask(("customers.email",), "redact", rule="r"),)
+    text = "SELECT id, email FROM customers"
+    known = Operation("op", "postgres", text, context={"catalogue": world.catalogue(text)})
+    assert plans.plan(known, masks).outputs == ((None, R),)
+    assert plans.plan(known, masks) is plans.plan(known, masks)
+    assert plans.plan(known, (ColumnMask(("customers.id",), "null", rule="r"),)).outputs == (("null", None),)
+    assert plans.plan(Operation("op", "postgres", text), masks).refusal
+    for statement, expected in ((text, ((None, R),)), ("SELECT email FROM customers", ((R,),))):
+        context = {"catalogue": world.catalogue("FETCH c", statement), "statement": statement}
+        assert plans.plan(Operation("op", "postgres", "FETCH c", context=context), masks).outputs == expected
