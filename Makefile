@@ -1,6 +1,6 @@
 # Every target sets up what it needs on a fresh machine. `make demo` and `make test` are the two to try first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench up clean
+.PHONY: help setup demo test lint bench up capture clean
 
 help:           ## what there is to do
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -10,6 +10,9 @@ setup:          ## install Python 3.13 and the locked environment
 
 demo: setup     ## allow, mask, block, rewrite, wait, approve, deny, replay, verify on real PostgreSQL
 	@.venv/bin/sallyport demo
+
+capture: setup  ## the demo, drawn into docs/images/demo.svg
+	@.venv/bin/sallyport demo --capture docs/images/demo.svg
 
 up: setup       ## control plane and edge on this machine, to play with
 	@.venv/bin/sallyport up

@@ -44,7 +44,10 @@ class _Lazy(TyperGroup):
         if cmd_name not in COMMANDS | GROUPS:
             return None
         name, about = (COMMANDS | GROUPS)[cmd_name]
-        module = import_module(f"sallyport.{name}")
+        try:
+            module = import_module(f"sallyport.{name}")
+        except ModuleNotFoundError as error:
+            raise fail(f"`{cmd_name}` needs {error.name}: install sallyport[demo]") from None
         if cmd_name in GROUPS:
             group = typer.main.get_group(module.app)
             group.name, group.help = cmd_name, about

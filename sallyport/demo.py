@@ -14,6 +14,7 @@ from typing import Annotated, Any, LiteralString, cast
 
 import psycopg
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from gateway_kernel.audit import read, verify
@@ -27,6 +28,8 @@ NAME = "demo"
 EXAMPLES = Path(__file__).parents[1] / "examples" / "demo"
 APPROVER, AGENT, RESOURCE = "dana@example.com", "ci-bot", "shop"
 LABELS = {"env": "prod", "data": "pii"}
+CAPTURED = 110  # columns of the drawing
+ROWS_REPLAYED = 3  # of each result
 WAIT_LIMIT = 30.0  # seconds for any single thing the demo waits for
 
 
@@ -36,6 +39,7 @@ class DemoFailedError(Exception):
 
 def run(
     keep: Annotated[Path | None, typer.Option(help="Keep recordings and logs in this directory.")] = None,
+    capture: Annotated[Path | None, typer.Option(help="Draw what is printed as an SVG in this file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show allow, mask, block, rewrite, wait, approve, deny, replay and verify on a real PostgreSQL."""
@@ -43,11 +47,14 @@ def run(
         home = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sallyport-demo-")))
         postgres = stack.enter_context(running_postgres())
         with shop(home, postgres) as (sallyport, database, address):
-            demo = Demo(sallyport, postgres, database, address, quiet=as_json)
+            screen = Console(record=True, width=CAPTURED, highlight=False) if capture else console
+            demo = Demo(sallyport, postgres, database, address, None if as_json else screen)
             try:
                 demo.play()
             except DemoFailedError as error:
                 raise fail(f"the demo failed: {error}", REFUSED) from None
+            if capture:
+                screen.save_svg(str(capture), title="sallyport demo")
             emit({"steps": demo.steps}, as_json=as_json, text=["", f"All {len(demo.steps)} steps hold."])
 
 
@@ -84,11 +91,13 @@ def shop(
 class Demo:
     """The nine steps."""
 
-    def __init__(self, sallyport: Stack, postgres: Postgres, database: str, address: str, *, quiet: bool) -> None:
+    def __init__(
+        self, sallyport: Stack, postgres: Postgres, database: str, address: str, screen: Console | None
+    ) -> None:
         self.sallyport = sallyport
         self.postgres = postgres
         self.database = database
-        self.quiet = quiet
+        self.screen = screen
         self.mark = 0
         self.steps: list[dict[str, Any]] = []
         host, _, port = address.rpartition(":")
@@ -189,7 +198,7 @@ class Demo:
         self.tell(
             "REPLAYED", f"sallyport sessions replay {session['id']}", f"{len(steps)} operations, {len(lines)} events"
         )
-        for part in (part for step in steps for part in step.rendered()):
+        for part in (part for step in steps for part in step.rendered(ROWS_REPLAYED)):
             self.show(part)
         return lines
 
@@ -218,9 +227,7 @@ class Demo:
         try:
             agent.execute(cast("LiteralString", query))
         except psycopg.Error as error:
-            return " | ".join(
-                filter(None, (str(error.sqlstate), error.diag.message_primary, error.diag.message_detail))
-            )
+            return said(error)
         raise DemoFailedError(f"{query} was not refused")
 
     @contextlib.contextmanager
@@ -232,7 +239,7 @@ class Demo:
             try:
                 answer.append(agent.execute(cast("LiteralString", query), (parameter,)).statusmessage or "")
             except psycopg.Error as error:
-                answer.append(" | ".join(filter(None, (str(error), error.diag.message_detail))))
+                answer.append(said(error))
 
         self.mark = len(self.journal_so_far())
         sender = threading.Thread(target=send, daemon=True)
@@ -296,5 +303,11 @@ class Demo:
             self.show(f"  PostgreSQL  {'; '.join(upstream) or 'ran nothing of it'}")
 
     def show(self, part: Any) -> None:
-        if not self.quiet:
-            console.print(Text(visible(part)) if isinstance(part, str) else part)
+        if self.screen is not None:
+            self.screen.print(Text(visible(part)) if isinstance(part, str) else part)
+
+
+def said(error: psycopg.Error) -> str:
+    """What an agent reads in an error."""
+    told = error.diag
+    return " | ".join(filter(None, (error.sqlstate, told.message_primary, told.message_detail))) or str(error)

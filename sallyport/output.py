@@ -57,6 +57,7 @@ def emit(value: Any, *, as_json: bool, text: Iterable[Any] = ()) -> None:
     """
     if as_json:
         sys.stdout.write(json.dumps(value, indent=2) + "\n")
+        sys.stdout.flush()
         return
     for item in text:
         console.print(Text(visible(item)) if isinstance(item, str) else item)

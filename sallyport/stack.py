@@ -19,12 +19,13 @@ from typing import Any, Self
 import msgspec
 
 from gateway_kernel.errors import SallyportError
-from sallyport.client import ControlPlane
+from sallyport.client import ControlPlane, ControlPlaneError
 from sallyport.ports import unused_port
 
 START_LIMIT = 60.0  # seconds until a part must say that it is ready
 STOP_LIMIT = 20.0  # seconds for a graceful stop before a part is killed
 EDGE = "local"
+UNAUTHENTICATED = 401
 
 
 class StackError(SallyportError):
@@ -168,16 +169,31 @@ class Stack:
     # -- who and what ------------------------------------------------------------------------------------------------
 
     def add_person(self, mail: str, *roles: str) -> str:
-        """Register a person (an approver unless `roles` say otherwise); returns the key."""
-        created = self.admin().post("/v1/people", {"person": mail, "roles": list(roles) or ["approver"]})
-        key: str = created["key"]
-        self._keep("approver", key)
-        return self._keep(mail, key)
+        """Register a person (an approver unless `roles` say otherwise); returns the key: the kept one if it still holds."""
+        if not self._holds(mail):
+            created = self.admin().post("/v1/people", {"person": mail, "roles": list(roles) or ["approver"]})
+            self._keep(mail, created["key"])
+        return self._keep("approver", self._kept(mail))
 
     def add_agent(self, name: str, *, groups: Sequence[str] = (), owners: Sequence[str] = ()) -> str:
-        """Register an agent; returns its key."""
-        body = {"name": name, "groups": list(groups), "owners": list(owners)}
-        return self._keep(f"agent-{name}", self.admin().post("/v1/agents", body)["key"])
+        """Register an agent; returns its key: the kept one if it still holds."""
+        kept = f"agent-{name}"
+        if not self._holds(kept):
+            body = {"name": name, "groups": list(groups), "owners": list(owners)}
+            self._keep(kept, self.admin().post("/v1/agents", body)["key"])
+        return self._kept(kept)
+
+    def _holds(self, name: str) -> bool:
+        """True if there is a key of that name and the control plane knows it."""
+        if not (self.keys / name).is_file():
+            return False
+        try:
+            ControlPlane(self.url, self._kept(name)).get("/v1/me")
+        except ControlPlaneError as error:
+            if error.status != UNAUTHENTICATED:
+                raise
+            return False
+        return True
 
     def push_policy(self, text: str, comment: str = "") -> dict[str, Any]:
         """Make this the active policy."""

@@ -23,6 +23,7 @@ from gateway_kernel.audit import (
     VerdictRecord,
 )
 from gateway_kernel.model import Instant, Parameter
+from gateway_kernel.parse.readers import reader_for
 from sallyport.output import block, line, table, when
 
 ROWS_SHOWN = 20
@@ -55,11 +56,13 @@ class Step(msgspec.Struct):
             plain["response"].pop("body", None)
             plain["results"] = [msgspec.to_builtins(grid) for grid in grids(self.response)]
         if self.operation is not None:
-            plain["operation"]["parameters"] = [readable(parameter) for parameter in self.operation.parameters]
+            plain["operation"]["parameters"] = [
+                readable(self.operation.protocol, parameter) for parameter in self.operation.parameters
+            ]
         return plain
 
-    def rendered(self) -> Iterable[Any]:
-        """The step as text and tables for a terminal."""
+    def rendered(self, rows: int = ROWS_SHOWN) -> Iterable[Any]:
+        """The step as text and tables for a terminal, at most `rows` rows a table."""
         if self.operation is None:
             yield line(f"{when(self.at)}  {self.note}")
             return
@@ -67,20 +70,20 @@ class Step(msgspec.Struct):
         if self.rewritten_from:
             yield "    sent by the agent:"
             yield block(self.rewritten_from, " " * 8)
-            yield "    run instead:"
+            yield "    rewritten to:"
         yield block(self.operation.text, " " * 8)
         for number, parameter in enumerate(self.operation.parameters, 1):
-            yield line(f"        ${number} = {readable(parameter)}")
+            yield line(f"        ${number} = {readable(self.operation.protocol, parameter)}")
         if self.asked or self.approvers:
             who = f"approved by {', '.join(self.approvers)}" if self.approvers else "nobody approved"
             yield f"    review {self.review or '?'}: {who}{f', grant {self.grant}' if self.grant else ''}"
         if self.verdict is not None and self.verdict.reason:
             yield line(f"    reason: {self.verdict.reason}")
         for grid in grids(self.response) if self.response is not None else ():
-            rows = grid.rows[:ROWS_SHOWN]
-            yield Padding(table(grid.columns, ([_cell(cell) for cell in row] for row in rows)), (0, 0, 0, 4))
-            if len(grid.rows) > ROWS_SHOWN:
-                yield f"    … {len(grid.rows) - ROWS_SHOWN} more rows"
+            shown = table(grid.columns, ([_cell(cell) for cell in row] for row in grid.rows[:rows]))
+            yield Padding(shown, (0, 0, 0, 4), expand=False)
+            if len(grid.rows) > rows:
+                yield f"    … {len(grid.rows) - rows} more rows"
         yield line(f"    {self._ending()}")
 
     def _headline(self) -> str:
@@ -154,13 +157,12 @@ def _ended(step: Step, finished: Finished) -> None:
     step.response, step.micros = finished.response, finished.micros
 
 
-def readable(parameter: Parameter) -> str:
-    """A bound value for people: NULL, its text, or its bytes in hexadecimal."""
+def readable(protocol: str, parameter: Parameter) -> str:
+    """A bound value for people: NULL, its text as a literal, or its bytes in hexadecimal where its text cannot be told."""
     if parameter.value is None:
         return "NULL"
-    if parameter.form == "text":
-        return repr(parameter.value.decode(errors="backslashreplace"))
-    return f"\\x{parameter.value.hex()} (binary, type {parameter.type})"
+    text = reader_for(protocol).parameter_text(parameter)
+    return repr(text) if text is not None else f"\\x{parameter.value.hex()} (type {parameter.type})"
 
 
 def _cell(cell: str | None) -> str:

@@ -6,13 +6,12 @@ import threading
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from edge_agent.protocols.registry import PROTOCOLS
-from edge_agent.settings import load
+from edge_agent.settings import SettingsError, load
 from sallyport.client import state_dir
-from sallyport.demo import AGENT, APPROVER, RESOURCE, shop
-from sallyport.local_postgres import running_postgres
 from sallyport.output import BAD_USAGE, JsonFlag, emit, fail
 from sallyport.stack import Stack
 
@@ -32,27 +31,52 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Run control plane and edge until interrupted; prints `ready` with every URL."""
-    with contextlib.ExitStack() as stack:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything that was started is stopped
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         if config is None:
-            postgres = stack.enter_context(running_postgres())
-            sallyport, _, address = stack.enter_context(
-                shop(state_dir(), postgres, control_port=port, listen=DEMO_LISTENER)
-            )
-            bound, agents, people = {"postgres": address}, [AGENT], [APPROVER]
+            sallyport, bound = _shop(stack, port)
         else:
             sallyport = stack.enter_context(Stack(state_dir(), control_port=port))
             bound = _guard(sallyport, config, policy, agent or [], approver or [])
-            agents, people = agent or [], approver or []
-        _announce(sallyport, bound, agents, people, as_json)
+        _announce(sallyport, bound, as_json)
         _until_interrupted(sallyport)
 
 
-def _guard(sallyport: Stack, config: Path, policy: Path | None, agents: list[str], people: list[str]) -> dict[str, str]:
+class Guarded(msgspec.Struct, frozen=True):
+    """What came up: addresses by listener, and who and what was registered."""
+
+    listeners: dict[str, str]
+    resources: list[str]
+    agents: list[str]
+    people: list[str]
+
+
+def _shop(stack: contextlib.ExitStack, port: int) -> tuple[Stack, Guarded]:
+    """The demo's shop with a database of its own. Imported here: only it needs the extra `demo`."""
+    from sallyport.demo import AGENT, APPROVER, RESOURCE, shop
+    from sallyport.local_postgres import running_postgres
+
+    postgres = stack.enter_context(running_postgres())
+    sallyport, _, address = stack.enter_context(shop(state_dir(), postgres, control_port=port, listen=DEMO_LISTENER))
+    return sallyport, Guarded({"postgres": address}, [RESOURCE], [AGENT], [APPROVER])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"{path} cannot be read: {error}", BAD_USAGE) from None
+
+
+def _guard(sallyport: Stack, config: Path, policy: Path | None, agents: list[str], people: list[str]) -> Guarded:
     """Set the stack up for this configuration and start it."""
-    settings = load(config, tuple(kind().name for kind in PROTOCOLS))
+    try:
+        settings = load(config, tuple(kind().name for kind in PROTOCOLS))
+    except SettingsError as error:
+        raise fail(str(error), BAD_USAGE) from None
     sallyport.start_control_plane()
     if policy is not None:
-        sallyport.push_policy(policy.read_text(), f"activated by `sallyport up` from {policy.name}")
+        sallyport.push_policy(_text(policy), f"activated by `sallyport up` from {policy.name}")
     for person in people:
         sallyport.add_person(person)
     for name in agents:
@@ -64,37 +88,30 @@ def _guard(sallyport: Stack, config: Path, policy: Path | None, agents: list[str
             f"{config}: control_plane.url is {settings.control_plane}, but this machine's is {sallyport.url}",
             BAD_USAGE,
         )
-    return sallyport.start_edge(config)
+    return Guarded(sallyport.start_edge(config), [one.name for one in settings.resources], agents, people)
 
 
-def _announce(sallyport: Stack, bound: dict[str, str], agents: list[str], people: list[str], as_json: bool) -> None:
-    sallyport.keep_listeners(bound)
-    keys = {name: str(sallyport.keys / f"agent-{name}") for name in agents} | {
-        name: str(sallyport.keys / name) for name in people
-    }
+def _announce(sallyport: Stack, guarded: Guarded, as_json: bool) -> None:
+    sallyport.keep_listeners(guarded.listeners)
+    kept = {name: f"agent-{name}" for name in guarded.agents} | {name: name for name in guarded.people}
+    keys = {name: str(sallyport.keys / file) for name, file in kept.items()}
     document: dict[str, Any] = {
         "control_plane": sallyport.url,
         "reviews": f"{sallyport.url}/reviews",
-        "listeners": bound,
+        "listeners": guarded.listeners,
         "keys": keys,
     }
     lines = ["ready", f"  control plane  {sallyport.url}", f"  reviews        {sallyport.url}/reviews"]
-    lines += [f"  {name:<14} {address}" for name, address in bound.items()]
+    lines += [f"  {name:<14} {address}" for name, address in guarded.listeners.items()]
     lines += [f"  key of {name}: {path}" for name, path in keys.items()]
-    if "postgres" in bound and agents:
-        host, _, at = bound["postgres"].rpartition(":")
-        lines.append(
-            f'  try            PGPASSWORD="$(cat {keys[agents[0]]})" psql "host={host} port={at} user={agents[0]} dbname={RESOURCE}"'
-        )
+    lines += [f"  to connect: sallyport connect {guarded.resources[0]} --agent {name}" for name in guarded.agents]
     emit(document, as_json=as_json, text=lines)
 
 
 def _until_interrupted(sallyport: Stack) -> None:
-    """Wait for SIGINT or SIGTERM, or for a part to end by itself."""
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    while not stopped.wait(1.0):
+    """Wait for SIGINT or SIGTERM (KeyboardInterrupt), or for a part to end by itself."""
+    never = threading.Event()
+    while not never.wait(1.0):
         for part in (sallyport.control, sallyport.edge):
             if part is not None and part.process.poll() is not None:
                 raise fail(f"the {part.name} ended with code {part.process.returncode}; see {sallyport.logs}")
