@@ -34,7 +34,7 @@ CREATE SEQUENCE ticket;
 
 -- functions: what runs behind a name
 CREATE FUNCTION purge() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN 1; END $$;
-CREATE FUNCTION quiet_purge() RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit_log; RETURN 1; END $$;
+CREATE FUNCTION quiet_purge() RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN purge(); END $$;
 CREATE FUNCTION customer_email(integer) RETURNS text SECURITY DEFINER STABLE LANGUAGE sql AS
     'SELECT email FROM public.customers WHERE id = $1';
 CREATE FUNCTION leak(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.email';

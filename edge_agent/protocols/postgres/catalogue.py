@@ -89,6 +89,21 @@ def _distinct(item: str, source: str) -> str:
     return f"coalesce((select pg.json_agg(x.item) from (select distinct {item} as item from {source}) x where x.item is not null), '[]'::json)"
 
 
+# pg_get_viewdef and pg_get_ruledef ask the server with plain operators (ruleutils.c, "ev_class = $1 AND rulename = $2"), so somebody's own
+# = on oid or name, in front of pg_catalog, would answer in its place. Where there is one, no text is given, and the operation is refused.
+UNREADABLE = "definition not readable: an operator of the search path could forge it"
+_FORGEABLE = """
+    exists (
+        select from pg.pg_operator o join pg.pg_namespace n on n.oid = o.oprnamespace
+        where o.oprname = '=' and o.oid::int8 >= 16384 and n.nspname = any (pg.current_schemas(true))
+        and (o.oprleft = 'pg_catalog.oid'::regtype or o.oprleft = 'pg_catalog.name'::regtype))
+"""
+
+
+def _readable(text: str) -> str:
+    return f"(case when {_FORGEABLE} then '{UNREADABLE}' else {text} end)"
+
+
 _FAMILY = "(select f.member from family f)"
 
 _RELATION = _exact(f"""
@@ -110,7 +125,8 @@ _RELATION = _exact(f"""
     _BUILTIN.format("t")
 },
         'temporary', t.relpersistence = 't',
-        'definition', case when (t.relkind = 'v' or t.relkind = 'm') and t.oid::int8 >= 16384 then coalesce(pg.pg_get_viewdef(t.oid), '') else '' end,
+        'definition', case when (t.relkind = 'v' or t.relkind = 'm') and t.oid::int8 >= 16384
+            then {_readable("coalesce(pg.pg_get_viewdef(t.oid), '')")} else '' end,
         'columns', coalesce((
             select pg.json_agg(pg.json_build_object(
                 'name', a.attname, 'number', a.attnum::int4, 'type', {_user_type("a.atttypid")},
@@ -119,7 +135,8 @@ _RELATION = _exact(f"""
             where a.attrelid = t.oid and a.attnum::int4 >= 1 and not a.attisdropped), '[]'::json),
         'rules', {
     _list(
-        "pg.json_build_object('name', r.rulename, 'event', pg.substr('ruid', r.ev_type::text::int4, 1), 'text', pg.pg_get_ruledef(r.oid))",
+        f'''pg.json_build_object('name', r.rulename, 'event', pg.substr('ruid', r.ev_type::text::int4, 1),
+            'text', {_readable("pg.pg_get_ruledef(r.oid)")})''',
         "pg.pg_rewrite r where r.ev_class = t.oid and r.ev_type <> '1' and r.ev_enabled <> 'D' and t.oid::int8 >= 16384",
     )
 },

@@ -111,12 +111,15 @@ class Expansion(Names):
         self._depth = 0
 
     def text(self, text: str) -> None:
-        """Expand every statement of a text that somebody sent."""
+        """Expand every statement of a text that somebody sent. Whatever it is, this ends and raises nothing but `ValidationError`."""
         try:
-            tree = parsed(text)
+            self._statements(parsed(text))
         except UnparsedError as error:
             self.problems.append(str(error))
-            return
+        except RecursionError:
+            self.problems.append("The statement, or what it leads to, is nested too deeply to be judged.")
+
+    def _statements(self, tree: pg.ParseResult) -> None:
         self.statements = len(tree.stmts)
         filtered: list[bool] = []
         barrier = ""
@@ -329,9 +332,15 @@ class Expansion(Names):
             onward = "x" if event == "x" else event if action == "c" else "u" if action in "nd" else ""
             use = Change(reference.schema, reference.table, onward)
             origin = f"foreign key {reference.name}"
-            if onward and (use, origin) not in self._done:
-                self._done.add((use, origin))
-                self._change(reference.schema, reference.table, onward, origin)
+            if not onward or (use, origin) in self._done:
+                continue
+            if self._depth >= MAX_DEPTH:
+                self.problems.append(f"Foreign keys cascade too far at {origin}.")
+                return
+            self._done.add((use, origin))
+            self._depth += 1
+            self._change(reference.schema, reference.table, onward, origin)
+            self._depth -= 1
 
     def _definition(self, schema: str, name: str, part: str) -> None:
         relation = self._relation(schema, name)

@@ -57,7 +57,7 @@ PURE = frozenset(
     gen_random_uuid uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7 xml xml_is_well_formed xml_is_well_formed_content
     xml_is_well_formed_document xmlcomment xmlexists xmltext xpath xpath_exists
 
-    bool bpchar char cidr date float4 float8 inet int2 int4 int8 interval json jsonb macaddr macaddr8 money name numeric oid regclass
+    bool bpchar char cidr date float4 float8 int2 int4 int8 interval macaddr macaddr8 money name numeric oid regclass
     text time timestamp timestamptz timetz varbit varchar bit bytea
 
     acldefault aclexplode aclcontains makeaclitem col_description current_catalog current_database current_query current_schema current_schemas

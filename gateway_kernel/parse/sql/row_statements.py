@@ -193,6 +193,7 @@ def explain(walk: Walk, node: pg.ExplainStmt, scope: Scope) -> None:
     inner.visit(node.query, scope)
     walk.aliases.update(inner.aliases)
     walk.derived |= inner.derived
+    walk.unfiltered |= inner.unfiltered
     walk.verbs += inner.verbs
     for use in inner.uses:
         walk.use(_planned(use))

@@ -70,6 +70,6 @@ def transaction(walk: Walk, node: pg.TransactionStmt, scope: Scope) -> None:
     verb = _TRANSACTIONS.get(node.kind, "TRANSACTION")
     walk.verbs[-1] = verb
     if node.gid:  # settles, or leaves behind, what another session may settle: it is judged as the write that it is
-        walk.effect(Effect(WRITE, "prepared transaction:" + node.gid))
+        walk.effect(Effect(WRITE, "prepared:" + node.gid))
     else:
         walk.effect(Effect(TRANSACTION, verb.lower()))
