@@ -170,10 +170,11 @@ class ControlClient:
         *,
         headers: dict[str, str] | None = None,
         kind: str = "application/json",
-        limit: float = CALL_LIMIT,
+        limit: float = 0,
     ) -> tuple[int, Mapping[str, str], bytes]:
         assert self._session is not None, "use the client as a context manager"
         sent = {**(headers or {}), **({"Content-Type": kind} if body is not None else {})}
+        limit = limit or CALL_LIMIT
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=CONNECT_LIMIT)
         try:
             async with self._session.request(

@@ -1,7 +1,7 @@
 """Points at which a test may kill this process, so that every crash has been tried and not only imagined.
 
 `SALLYPORT_FAILPOINT=name` (or `name:count` for the count-th time) sends SIGKILL to the process when it reaches that
-point. Unset, which is always outside tests, `ARMED` is false and nothing is looked up. `python -m
+point. Unset, which is always outside tests, `armed` is false and nothing is looked up. `python -m
 edge_agent.failpoints` prints every name.
 """
 
@@ -65,15 +65,15 @@ def parse(value: str) -> tuple[str, int]:
     return (name, int(count)) if count.isdecimal() else (value, 1)
 
 
-_armed, _left = "", 0
-ARMED = False
+_point, _left = "", 0
+armed = False
 
 
 def arm(value: str) -> None:
     """Arm one point, or none. A value that is not ours may name a point of the control plane, in an environment both share."""
-    global ARMED, _armed, _left  # noqa: PLW0603 - one point for the whole process
-    _armed, _left = parse(value)
-    ARMED = _armed in POINTS
+    global armed, _point, _left
+    _point, _left = parse(value)
+    armed = _point in POINTS
 
 
 arm(os.environ.get(VARIABLE, ""))
@@ -82,7 +82,7 @@ arm(os.environ.get(VARIABLE, ""))
 def reach(name: str) -> None:
     """Die here, at once and without any clean-up, if the environment says so."""
     global _left
-    if not ARMED or name != _armed:
+    if not armed or name != _point:
         return
     _left -= 1
     if _left <= 0:

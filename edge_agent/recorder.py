@@ -89,7 +89,7 @@ class Recorder:
         entry = self._sessions[session]
         chain, now, redacted = entry.chain, self._now(), self._vault.redacted
         sequence, head = chain.sequence, chain.head
-        if failpoints.ARMED:
+        if failpoints.armed:
             _reach(bodies, "before")
         try:
             lines = [chain.link(redacted(body), now) for body in bodies]
@@ -97,7 +97,7 @@ class Recorder:
         except BaseException:  # the chain stands where the last written line left it, whatever went wrong
             chain.sequence, chain.head = sequence, head
             raise
-        if failpoints.ARMED:
+        if failpoints.armed:
             _reach(bodies, "after")
         self.events += len(lines)
         for body in bodies:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from edge_agent.admitted import Admitted
 from edge_agent.bundle import Bundles
 from edge_agent.credentials import Credentials
-from edge_agent.driver import Admitted, Driver
+from edge_agent.driver import Driver
 from edge_agent.gateway import Channel, Credential, Guarded, IdentityRefusedError, LimitReachedError
 from edge_agent.identify import AgentKeys, Identities
 from edge_agent.limits import Counters

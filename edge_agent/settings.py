@@ -9,134 +9,38 @@ Relative paths are relative to the file. No secret stands in it: credentials are
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from edge_agent.gateway import Upstream
+from edge_agent.settings_file import (
+    EdgeFile,
+    InjectedFile,
+    KiB,
+    LimitsFile,
+    ListenerFile,
+    MiB,
+    ResourceFile,
+    Tls,
+    seconds,
+    size,
+)
 from gateway_kernel.errors import PolicyError, SallyportError
 from gateway_kernel.model import Mode
 from gateway_kernel.policy.shape import MISFIT, fit, nearest
 from gateway_kernel.policy.source import Node, Problem, find, parse
 
-KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 KEY_VARIABLE = "SALLYPORT_EDGE_KEY"
 REFERENCES = ("keyvault", "entra", "managed-identity", "env", "file")
 """Schemes of credential references."""
 
 _EDGE_KEY = re.compile(r"spe_([a-z0-9][a-z0-9.-]{0,62})_([A-Za-z0-9_-]{16,})\Z")
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZES = {"": 1, "B": 1, "KiB": KiB, "MiB": MiB, "GiB": GiB}
-_DURATION = re.compile(r"([0-9]+)(ms|s|m|h|d)\Z")
-_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)?\Z")
-
-Duration = Annotated[
-    str, msgspec.Meta(pattern=_DURATION.pattern, extra_json_schema={"description": "a duration such as 300s, 5m or 1h"})
-]
-Size = Annotated[
-    str, msgspec.Meta(pattern=_SIZE.pattern, extra_json_schema={"description": "a size such as 64MiB or 1GiB"})
-]
-Name = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z",
-        extra_json_schema={"description": "a name of lower case letters, digits, '.', '_' and '-'"},
-    ),
-]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class SettingsError(SallyportError):
     """edge.yaml does not load. Carries every problem as `file:line:column: what (hint)`."""
-
-
-class ControlPlaneFile(msgspec.Struct, frozen=True):
-    """Where the control plane is. `public_key` pins its signing key (base64 of 32 bytes); without it the first key seen is kept."""
-
-    url: Text
-    public_key: str = ""
-
-
-class Tls(msgspec.Struct, frozen=True):
-    """Paths of a certificate chain and its key, PEM."""
-
-    cert: Text
-    key: Text
-
-
-class ListenerFile(msgspec.Struct, frozen=True):
-    """A listener with its own certificate."""
-
-    address: Text
-    tls: Tls | None = None
-
-
-class LimitsFile(msgspec.Struct, frozen=True):
-    """What one agent or one resource may use of one worker; 0 is no limit."""
-
-    connections: Count = 0
-    connections_per_second: Count = 0
-    operations_per_second: Count = 0
-    statement: Size = "1MiB"
-
-
-class AllLimitsFile(msgspec.Struct, frozen=True):
-    """`edge` bounds a whole worker, `agent` each agent, `resource` each resource that says nothing else."""
-
-    edge: LimitsFile = LimitsFile(connections=20000)
-    agent: LimitsFile = LimitsFile(connections=1000)
-    resource: LimitsFile = LimitsFile()
-
-
-class SpoolFile(msgspec.Struct, frozen=True):
-    """Disk that each worker's spool may use, and the size of one of its files."""
-
-    quota: Size = "1GiB"
-    segment: Size = "64MiB"
-
-
-class InjectedFile(msgspec.Struct, frozen=True):
-    """A credential that is put into a header: `value` holds `{secret}` where the secret goes."""
-
-    header: Text
-    value: Text
-    secret: Text
-
-
-class ResourceFile(msgspec.Struct, frozen=True):
-    """A resource as it is written."""
-
-    name: Name
-    protocol: Text
-    upstream: Text
-    credential: str | InjectedFile | None = None
-    labels: dict[str, str] = {}
-    mode: Mode = "enforce"
-    limits: LimitsFile | None = None
-
-
-class EdgeFile(msgspec.Struct, frozen=True):
-    """edge.yaml as it is written; docs/settings.md describes each key."""
-
-    control_plane: ControlPlaneFile
-    listeners: dict[str, str | ListenerFile]
-    resources: tuple[ResourceFile, ...]
-    edge: str = ""
-    data_dir: Text = "./data"
-    hold: Duration = "300s"
-    hold_in_transaction: Duration = "5s"
-    policy_max_age: Duration = "1h"
-    revocation_max_age: Duration = "5m"
-    drain: Duration = "30s"
-    durability: Literal["local", "control_plane"] = "local"
-    health: str = ""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    tls: Tls | None = None
-    limits: AllLimitsFile = AllLimitsFile()
-    spool: SpoolFile = SpoolFile()
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -210,22 +114,6 @@ class Settings(msgspec.Struct, frozen=True):
     agent_limits: Limits
     spool_quota: int
     spool_segment: int
-
-
-def seconds(text: str) -> float:
-    """Seconds of a duration such as `300s`, `5m` or `1h`; raise `ValueError` if it is none."""
-    match = _DURATION.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration such as 300s, 5m or 1h")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def size(text: str) -> int:
-    """Bytes of a size such as `64MiB`; raise `ValueError` if it is none."""
-    match = _SIZE.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size such as 64MiB or 1GiB")
-    return int(match[1]) * _SIZES[match[2] or ""]
 
 
 def load(path: Path, protocols: tuple[str, ...]) -> Settings:

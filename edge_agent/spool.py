@@ -112,10 +112,10 @@ class Spool:
         used = self._old + self._segments[-1].size + len(data)
         if used > (self._quota if closing else self._quota - self._quota // CLOSING_SHARE):
             raise SpoolError(f"the spool holds {used} bytes, its quota, which the control plane has not acknowledged")
-        if failpoints.ARMED:
+        if failpoints.armed:
             failpoints.reach("spool:write:before")
         self._write(data)
-        if failpoints.ARMED:
+        if failpoints.armed:
             failpoints.reach("spool:write:after")
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SEAL_WITHIN, self._seal_all)

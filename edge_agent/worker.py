@@ -50,6 +50,7 @@ class Worker:
         self._bundle_problem = ""
         self._settings_problem = ""
         self._servers: list[asyncio.Server] = []
+        self._open_rooms: list[Room] = []
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._spool = Spool(
             settings.data_dir / "spool" / str(number),
@@ -115,6 +116,7 @@ class Worker:
                 factory = room.connections(self._services)
                 server = await loop.create_server(factory, sock=bound(*sockets[room.name]), backlog=BACKLOG)
                 self._servers.append(server)
+                self._open_rooms.append(room)
 
     async def _drain(self) -> None:
         log.info("draining", sessions=self._services.counters.connections)
@@ -122,7 +124,7 @@ class Worker:
             server.close()
         self._services.drain()
         seconds = self._settings.drain
-        drains = [asyncio.create_task(room.drain(seconds)) for room in self._rooms]
+        drains = [asyncio.create_task(room.drain(seconds)) for room in self._open_rooms]
         if drains:
             done, late = await asyncio.wait(drains, timeout=seconds + 1)
             for task in late:
@@ -176,7 +178,7 @@ class Worker:
             case Ask(number):
                 self._line.say(self.status(number))
             case Cancel(_, key):
-                for room in self._rooms:
+                for room in self._open_rooms:
                     room.cancel(key)
             case Reload():
                 self._reload()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -110,7 +111,7 @@ def test_a_trusted_bundle_introduces_the_next_key(tmp_path: Path, clock: Clock) 
     [({"edge": "other"}, "is for edge 'other'"), ({"v": 99}, "has version 99"), ({"issued": 0}, "older bundle")],
 )
 def test_a_bundle_that_is_not_for_now_and_here_is_refused(
-    tmp_path: Path, clock: Clock, fields: dict[str, object], said: str
+    tmp_path: Path, clock: Clock, fields: dict[str, Any], said: str
 ) -> None:
     """Signed is not enough: another edge's, another version's, or an old one brought back."""
     held = bundles(tmp_path, clock)

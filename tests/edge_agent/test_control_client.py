@@ -99,9 +99,7 @@ async def test_no_answer_is_given_up_after_a_limit(
         await silent.wait()
         return web.Response()
 
-    monkeypatch.setattr(
-        ControlClient._call, "__kwdefaults__", {"headers": None, "kind": "application/json", "limit": 0.05}
-    )  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr("edge_agent.control_client.CALL_LIMIT", 0.05)
     client = await serve(handler)
     with pytest.raises(UnavailableError, match="no answer within"):
         await client.consume("g", CLAIM)

@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge_agent.admitted import INTERNAL_ERROR, POLICY_STALE, RECORDING_UNAVAILABLE
 from edge_agent.bundle import Bundles
 from edge_agent.control_client import ControlClient
-from edge_agent.driver import INTERNAL_ERROR, POLICY_STALE, RECORDING_UNAVAILABLE, Driver
+from edge_agent.driver import Driver
 from edge_agent.limits import Counters
 from edge_agent.metrics import Counts
 from edge_agent.recorder import Recorder
@@ -296,7 +298,7 @@ async def test_an_agent_that_leaves_before_sealing_sends_nothing(bench: Bench) -
         ({"issued": 4_000_000_000_000_000}, GRANT_MISMATCH),
     ],
 )
-async def test_a_grant_for_anything_else_permits_nothing(bench: Bench, override: dict[str, object], rule: str) -> None:
+async def test_a_grant_for_anything_else_permits_nothing(bench: Bench, override: dict[str, Any], rule: str) -> None:
     """Another operation, agent, resource or time."""
     channel = Scripted()
     bench.driver.admit(operation("delete 7"), bench.session, channel)

@@ -31,7 +31,7 @@ NEVER_HERE = (
 POINTS = [point for point in failpoints.POINTS if not point.startswith(NEVER_HERE)]
 
 
-def told(connection: Connection) -> str:
+def told(connection: Connection[str, str]) -> str:
     """What the worker said, "" once it is gone."""
     try:
         return connection.recv() if connection.poll(LIMIT) else "nothing in time"

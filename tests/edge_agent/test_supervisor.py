@@ -116,11 +116,12 @@ def test_without_an_edge_key_it_does_not_start(
 async def test_two_workers_share_a_port_and_one_health(tmp_path: Path, control_plane: ControlPlane) -> None:
     """Port 0 lets the system choose; health, readiness and metrics speak for both; SIGTERM drains and ends 0."""
     async with started(tmp_path, control_plane.url, workers=2) as agent:
+        client = await agent.client()
         seen: set[str] = set()
         async with asyncio.timeout(LIMIT):
             while len(seen) < 2:
-                client = await Client.connect(agent.port)
-                seen.add(await client.hears())
+                another = await Client.connect(agent.port)
+                seen.add(await another.hears())
         assert seen == {"welcome 0", "welcome 1"}
         assert await client.asks("read 1") == "done read 1"
         assert (await agent.get("/healthz"))[0] == 200

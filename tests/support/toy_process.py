@@ -11,7 +11,7 @@ import os
 import resource
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvloop
 
@@ -29,16 +29,16 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
 
-def start(config: Path, port: int, environment: dict[str, str]) -> tuple[ForkServerProcess, Connection]:
+def start(config: Path, port: int, environment: dict[str, str]) -> tuple[ForkServerProcess, Connection[str, str]]:
     """Start a worker on `port`; the connection receives "ready", and ends with the process."""
-    ours, theirs = _context.Pipe()
+    ours, theirs = cast("tuple[Connection[str, str], Connection[str, str]]", _context.Pipe())
     process = _context.Process(target=_run, args=(config, port, environment, theirs), daemon=True)
     process.start()
     theirs.close()
     return process, ours
 
 
-def _run(config: Path, port: int, environment: dict[str, str], told: Connection) -> None:
+def _run(config: Path, port: int, environment: dict[str, str], told: Connection[str, str]) -> None:
     os.environ.update(environment)
     failpoints.arm(environment.get(failpoints.VARIABLE, ""))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -47,7 +47,7 @@ def _run(config: Path, port: int, environment: dict[str, str], told: Connection)
     uvloop.run(_serve(config, port, told))
 
 
-async def _serve(config: Path, port: int, told: Connection) -> None:
+async def _serve(config: Path, port: int, told: Connection[str, str]) -> None:
     ours, theirs = socket.socketpair()
     line, other = await Line.over(theirs), await Line.over(ours)
     worker = Worker(load(config, ("postgres",)), 0, line, (ToyRoom(),))
