@@ -26,7 +26,10 @@ from gateway_kernel.parse.sql.effects import Expansion
 from gateway_kernel.verdict import ColumnMask, Rewrite
 
 REMEMBERED = 4096
-"""Facts kept, oldest forgotten first. An entry of a large text is some kilobytes."""
+"""Facts kept, oldest forgotten first."""
+
+LONGEST_REMEMBERED = 16 * 1024
+"""Characters. Longer texts are read anew each time: an agent that sends only such would fill the memory."""
 
 type _Key = tuple[Json, ...]
 """Text, statement, role, in_transaction, search_path: of a context that nobody has checked yet."""
@@ -59,6 +62,8 @@ class PostgresReader:
         if known is not None and (known[0] is catalogue or known[0] == catalogue):
             return _with(operation, known[1])
         facts = _derived(key, catalogue)
+        if len(operation.text) > LONGEST_REMEMBERED:
+            return _with(operation, facts)
         if len(self._facts) >= REMEMBERED:
             del self._facts[next(iter(self._facts))]
         self._facts.pop(key, None)

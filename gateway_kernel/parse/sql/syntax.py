@@ -193,8 +193,11 @@ def last_two(nodes: Iterable[pg.Node]) -> tuple[str, str]:
 
 
 def literal(node: pg.Node) -> str | None:
-    """The string that `node` is, through casts; None if it is anything else."""
+    """The string that `node` is, through casts that leave it as it is; None if it is anything else."""
     while node.WhichOneof("node") == "type_cast":
+        kind = node.type_cast.type_name
+        if kind.typmods or kind.array_bounds or last_two(kind.names)[1] not in ("text", "varchar", "name", "regclass"):
+            return None
         node = node.type_cast.arg
     if node.WhichOneof("node") == "a_const" and node.a_const.WhichOneof("val") == "sval":
         return node.a_const.sval.sval

@@ -91,6 +91,16 @@ RESET search_path | SET | session:set:search_path
 RESET ALL | SET | session:reset:all
 SHOW search_path | SHOW | read:setting:search_path
 DISCARD ALL | DISCARD | session:discard:all
+SELECT set_config('JIT', 'off', true) | SELECT | session:set:jit
+SELECT set_config('jit'::text, 'off', true) | SELECT | session:set:jit
+SELECT set_config('jitter'::varchar(3), 'off', true) | SELECT | session:set:?
+SELECT set_config(new_value => 'jit', setting_name => 'role', is_local => true) | SELECT | session:set:?
+SELECT set_config($1, 'off', true) | SELECT | session:set:?
+SELECT current_setting('Role') | SELECT | read:setting:role
+SELECT nextval('T'::regclass) | SELECT | write:public.t
+SELECT setval('s.u', 3), currval('t') | SELECT | write:s.u read:public.t
+SELECT nextval($1) | SELECT | write:
+SELECT pg_notify('c', 'x') | SELECT | write:channel:c
 NOTIFY c, 'x' | NOTIFY | write:channel:c
 LISTEN c | LISTEN | session:listen:c
 UNLISTEN * | UNLISTEN | session:unlisten:*
