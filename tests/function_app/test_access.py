@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from function_app import app
 from function_app.access import ROUTES, Role, Route
+from tests.function_app.indexed import functions
 from tests.support.control_plane_process import ControlPlaneProcess, Edge
 
 PERSONS = (Role.APPROVER, Role.AUDITOR, Role.POLICY_AUTHOR)
@@ -32,7 +32,7 @@ async def made(control_plane: ControlPlaneProcess) -> dict[Role, str]:
 
 def registered() -> Iterator[tuple[str, str, str, str]]:
     """Name, method, path and level of each function with an HTTP trigger, as the worker sees them."""
-    for function in app.get_functions():
+    for function in functions():
         for binding in function.get_bindings():
             if binding.type == "httpTrigger":
                 said = binding.get_dict_repr()
