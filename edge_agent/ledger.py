@@ -45,11 +45,11 @@ class OpenSession:
     def follow(self, body: Body) -> None:
         """Take in one event that is written."""
         operations = self.operations
-        if isinstance(body, Sending):
+        if isinstance(body, Finished):
+            operations.pop(body.id, None)
+        elif isinstance(body, Sending):
             known = operations.get(body.id)
             operations[body.id] = OpenOperation(body.id, "sending", known.grant if known else "")
-        elif isinstance(body, Finished):
-            operations.pop(body.id, None)
         elif isinstance(body, Pending):
             operations[body.operation.id] = OpenOperation(body.operation.id, "pending")
         elif isinstance(body, Decided):

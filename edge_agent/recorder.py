@@ -87,13 +87,13 @@ class Recorder:
 
     def _write(self, session: str, bodies: tuple[Body, ...], *, closing: bool) -> None:
         entry = self._sessions[session]
-        chain, now, redacted = entry.chain, self._now(), self._vault.redacted
+        chain, now, redacted, spool = entry.chain, self._now(), self._vault.redacted, self._spool
         sequence, head = chain.sequence, chain.head
         if failpoints.armed:
             _reach(bodies, "before")
         try:
             lines = [chain.link(redacted(body), now) for body in bodies]
-            self._spool.append(lines, closing=closing)
+            spool.append(lines, closing=closing)
         except BaseException:  # the chain stands where the last written line left it, whatever went wrong
             chain.sequence, chain.head = sequence, head
             raise
@@ -102,8 +102,8 @@ class Recorder:
         self.events += len(lines)
         for body in bodies:
             entry.follow(body)
-        if self._spool.due:
-            self._spool.rotate()
+        if spool.due:
+            spool.rotate()
 
     def owe(self, session: str, *bodies: Body) -> None:
         """Write events that are true whether the disk takes them or not: now, or as soon as it does."""

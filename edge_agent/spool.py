@@ -72,6 +72,7 @@ class Spool:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory = directory
         self._quota = quota
+        self._open_quota = quota - quota // CLOSING_SHARE
         self._segment_size = min(segment, max(quota // 8, 4096))
         self._durability: Durability = durability
         self._lock = lock(directory)
@@ -108,9 +109,9 @@ class Spool:
         """
         if self._failure:
             raise SpoolError(self._failure)
-        data = b"\n".join(lines) + b"\n"
+        data = b"\n".join((*lines, b""))
         used = self._old + self._segments[-1].size + len(data)
-        if used > (self._quota if closing else self._quota - self._quota // CLOSING_SHARE):
+        if used > (self._quota if closing else self._open_quota):
             raise SpoolError(f"the spool holds {used} bytes, its quota, which the control plane has not acknowledged")
         if failpoints.armed:
             failpoints.reach("spool:write:before")
@@ -159,7 +160,7 @@ class Spool:
         """Why appends are refused now, or an empty string."""
         if self._failure:
             return self._failure
-        full = self._old + self._segments[-1].size >= self._quota - self._quota // CLOSING_SHARE
+        full = self._old + self._segments[-1].size >= self._open_quota
         return "the spool is at its quota" if full else ""
 
     @property
