@@ -5,6 +5,7 @@ edge or an agent behind it, so it could answer none of the questions asked here 
 the same on Azure and on one machine, and `tests/function_app/test_access.py` walks every registered route with every role and with none.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Protocol as Interface
@@ -19,6 +20,7 @@ from function_app.logs import event, logger
 from function_app.settings import SettingsError
 from function_app.stores.base import KeyRow, StoreError
 from gateway_kernel.contract import Problem, encode, key_hash
+from gateway_kernel.errors import PolicyError
 
 _log = logger("access")
 
@@ -211,7 +213,8 @@ async def _answer(
         app = services()
     except SettingsError as error:
         event(_log, "settings_refused", reason=str(error))
-        return problem("unavailable", 503, "The control plane is not configured; its log and /health say why.")
+        variable = str(error).split(":")[0].split()[0]  # open to anybody: the name, never the value
+        return problem("unavailable", 503, f"The control plane is not configured: see {variable}; its log says more.")
     try:
         await app.bootstrap()
         principal = await authorised(app, route, request)
@@ -219,6 +222,10 @@ async def _answer(
         return await handler(Call(request, principal, app, durable))
     except StoreError as error:
         return problem(error.kind, error.status, str(error))
+    except PolicyError as error:
+        event(_log, "policy_unloadable", level=logging.ERROR, reason=str(error))
+        detail = "The active policy does not load under this release; push or activate another version."
+        return problem("policy-unloadable", 503, detail)
 
 
 async def authorised(app: Services, route: Route, request: func.HttpRequest) -> Principal:

@@ -5,6 +5,7 @@ Built at the first request and not at import, so that the Functions worker can l
 """
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from function_app.metrics import Metrics
 from function_app.notifiers.base import Notifier
 from function_app.notifiers.registry import notifiers
 from function_app.policies import PolicyShelf
-from function_app.settings import Settings
+from function_app.settings import Settings, SettingsError
 from function_app.stores.base import KeyRow, Store
 from function_app.stores.sqlite import SqliteStore
 from gateway_kernel.contract import key_hash
@@ -84,7 +85,11 @@ def services() -> Services:
     with _lock:
         if _services is None:
             settings = configuration.read(os.environ)
-            keys = Keys(settings.data_dir / "keys")
-            _services = Services(settings, keys, SqliteStore(settings.store, keys))
+            try:
+                keys = Keys(settings.data_dir / "keys")
+                store = SqliteStore(settings.store, keys)
+            except (OSError, ValueError, sqlite3.Error) as error:
+                raise SettingsError(f"SALLYPORT_DATA_DIR: {error}") from error
+            _services = Services(settings, keys, store)
             event(_log, "started", store=str(settings.store), public_url=settings.public_url)
         return _services
