@@ -97,7 +97,7 @@ class ResourceFile(msgspec.Struct, frozen=True):
 
 
 class EdgeFile(msgspec.Struct, frozen=True):
-    """edge.yaml as it is written; docs/settings.md describes each key."""
+    """edge.yaml as it is written; docs/edge.md describes each key."""
 
     control_plane: ControlPlaneFile
     listeners: dict[str, str | ListenerFile]

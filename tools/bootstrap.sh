@@ -62,6 +62,10 @@ find_uv() {
 # A version that pyenv holds but has not made global fails through its shim, so its own path is tried first.
 find_python() {
   local candidate
+  if [ -n "${SALLYPORT_PYTHON:-}" ] && ! is_313 "$SALLYPORT_PYTHON"; then
+    say "SALLYPORT_PYTHON is $SALLYPORT_PYTHON, which does not run as a Python 3.13."
+    exit 1
+  fi
   for candidate in "${SALLYPORT_PYTHON:-}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.13*/bin/python /root/.pyenv/versions/3.13*/bin/python \
     "$(command -v python3.13 || true)" /usr/bin/python3.13 /usr/local/bin/python3.13; do
     if [ -n "$candidate" ] && is_313 "$candidate"; then echo "$candidate"; return; fi
