@@ -239,10 +239,15 @@ def _bind(session: "PostgresSession", run: "Run") -> None:
         )
         session.send(m.bind(msgspec.structs.replace(bound, statement=_OURS)), Expect(m.BIND, run))
         session.send(m.close(b"S", _OURS), _quiet(run, m.CLOSE))
-    if session.masks.needed(run):
+    if session.masks.needed(run) and not _describes(session, run):
         expect = _quiet(run, m.DESCRIBE)
         session.send(m.describe(b"P", run.portal), expect)
     session.portals[run.portal] = run
+
+
+def _describes(session: "PostgresSession", run: "Run") -> bool:
+    """True if the client asks for the columns of this portal itself, right behind its Bind."""
+    return bool(session.inbox) and session.inbox[0] == (m.DESCRIBE, m.describe(b"P", run.portal))
 
 
 def _quiet(run: "Run", kind: int) -> Expect:

@@ -60,7 +60,7 @@ class Frontend(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
         self.transport = cast("asyncio.Transport", transport)
-        transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         if self._setup is None:
             self._setup = asyncio.get_running_loop().create_task(self._set_up())
             self.room.opened(self)

@@ -32,6 +32,7 @@ MAX_ROUNDS = 24  # of questions for one text; views of views of views
 MAX_TEMPLATES = 1000
 
 _OURS = b"_sallyport"
+_MAY_BE_READ_ONLY = frozenset(("BEGIN", "START", "START TRANSACTION", "SET"))
 _NAMING_WORDS = ("execute", "fetch", "move")
 _CONTEXT = b"""/* sallyport context */ SELECT pg_catalog.json_build_object(
  'role', current_user, 'database', pg_catalog.current_database(),
@@ -68,14 +69,15 @@ class Lookup:
         """This operation is over, one way or the other."""
         facts = run.operation.facts
         self._cache.after(facts, in_transaction=self._session.status != IDLE or self._session.in_block)
-        if run.changes_meaning:
+        traits = run.traits
+        if traits.meaning:
             self.forget()
             self._dirty = True
-        elif self._dirty and any(verb.startswith("ROLLBACK") for verb in run.verbs):
+        elif self._dirty and any(verb.startswith("ROLLBACK") for verb in traits.verbs):
             self.forget()
-        if run.changes_names:
+        if traits.names:
             self._names_known = False
-        if "BEGIN" in run.verbs or "START" in run.verbs or "SET" in run.verbs:
+        if traits.barrier and not _MAY_BE_READ_ONLY.isdisjoint(traits.verbs):
             self.transaction_read_only = False
             if "READ" in run.operation.text.upper():
                 self._known = False  # perhaps READ ONLY: the server says
@@ -238,5 +240,7 @@ def _only_value(rows: list[bytes]) -> str | None:
     raw = b"".join(rows)
     columns, size = struct.unpack_from("!Hi", raw, 5) if len(raw) >= 11 else (0, 0)
     if columns != 1 or max(size, 0) != len(raw) - 11:
-        raise m.ProtocolViolationError("the server answers a question of the gateway with something else than one value")
+        raise m.ProtocolViolationError(
+            "the server answers a question of the gateway with something else than one value"
+        )
     return None if size < 0 else raw[11:].decode()

@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edge_agent.gateway import Admitting
 from edge_agent.protocols.postgres import messages as m
 from gateway_kernel.audit import Finished, Outcome, ResponseRecord, responses_kept
 from gateway_kernel.commands import Refuse, Result
 from gateway_kernel.judge import Judgement
-from gateway_kernel.model import EffectKind, Operation
+from gateway_kernel.model import EffectKind, Facts, Operation
 from gateway_kernel.parse.sql.effects import QUIET
 
 if TYPE_CHECKING:
@@ -28,6 +30,39 @@ _NAMING = frozenset(("PREPARE", "DEALLOCATE", "DISCARD", "DECLARE", "CLOSE"))
 
 type Sink = Callable[[bytes, int, int], bytes]
 """Masks the complete row or copy frames of `data[start:end]`."""
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What the session must know of an operation's facts. `meaning`: what later texts mean may differ after it; `names`: prepared
+    statements or cursors may have come or gone; `barrier`: nothing behind it is judged before the server has answered it."""
+
+    facts: Facts
+    verbs: tuple[str, ...]
+    meaning: bool
+    names: bool
+    barrier: bool
+
+
+_traits: dict[int, Traits] = {}
+_REMEMBERED = 4096
+
+
+def traits_of(facts: Facts) -> Traits:
+    """The traits of these facts; computed once for each `Facts` object, which readers share between operations."""
+    found = _traits.get(id(facts))
+    if found is not None and found.facts is facts:
+        return found
+    verbs: tuple[str, ...] = getattr(facts.family, "verbs", ())
+    meaning = any(
+        effect.kind in _CHANGES_MEANING and not (effect.kind is EffectKind.SESSION and effect.object in QUIET)
+        for effect in facts.effects
+    )
+    names = facts.has(EffectKind.EXECUTE) or any(verb in _NAMING for verb in verbs)
+    barrier = meaning or any(effect.kind in _AWAITED for effect in facts.effects)
+    if len(_traits) >= _REMEMBERED:
+        _traits.clear()
+    _traits[id(facts)] = traits = Traits(facts, verbs, meaning, names, barrier)
+    return traits
 
 
 class Run:
@@ -125,8 +160,7 @@ class Run:
             self.finish(Outcome.NOT_SENT, "the agent was gone")
             return
         self.settled = True
-        facts = judgement.operation.facts
-        self.barrier = self.changes_meaning or any(effect.kind in _AWAITED for effect in facts.effects)
+        self.barrier = traits_of(judgement.operation.facts).barrier
         self.sensitive = judgement.mask.sensitive
         kept = responses_kept(judgement.verdict.obligations, observed=self.session.kernel.mode == "observe")
         self.limit = FULL_RESPONSE if kept == "full" else HEAD_RESPONSE if kept == "head" else 0
@@ -141,23 +175,12 @@ class Run:
     # The session's side
 
     @property
-    def changes_meaning(self) -> bool:
-        """True if what later texts mean may differ after it: settings, definitions, rights, or anything (`execute`)."""
-        return any(
-            effect.kind in _CHANGES_MEANING and not (effect.kind is EffectKind.SESSION and effect.object in QUIET)
-            for effect in self.operation.facts.effects
-        )
-
-    @property
-    def changes_names(self) -> bool:
-        """True if prepared statements or cursors may have come or gone."""
-        facts = self.operation.facts
-        verbs = getattr(facts.family, "verbs", ())
-        return facts.has(EffectKind.EXECUTE) or any(verb in _NAMING for verb in verbs)
+    def traits(self) -> Traits:
+        return traits_of(self.operation.facts)
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        return getattr(self.operation.facts.family, "verbs", ())
+        return traits_of(self.operation.facts).verbs
 
     def keep(self, piece: bytes) -> None:
         """Account for a piece of the response, as the client gets it."""
