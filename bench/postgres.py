@@ -116,7 +116,8 @@ def _prepare(postgres: Postgres) -> str:
     environment = {**os.environ, "PGPASSWORD": postgres.password, "PGHOST": postgres.host, "PGPORT": str(postgres.port)}
     command = [str(postgres.binaries / "pgbench"), "-i", "-q", "-s", str(SCALE), "-U", postgres.superuser, database]
     subprocess.run(command, env=environment, capture_output=True, check=True, timeout=120)
-    postgres.run("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC; VACUUM ANALYZE", database)
+    postgres.run("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC", database)
+    postgres.run("VACUUM ANALYZE", database)
     return database
 
 

@@ -20,6 +20,7 @@ from edge_agent.protocols.postgres.states import FAILED, FREE, IDLE, LOOKUP
 from gateway_kernel.model import Facts, Json, Operation
 from gateway_kernel.parse.sql.catalogue import Question
 from gateway_kernel.parse.sql.postgres import READER
+from gateway_kernel.parse.sql.shape import Shapes
 from gateway_kernel.parse.sql.statements import walked
 from gateway_kernel.parse.sql.syntax import Bound
 from gateway_kernel.parse.sql.tree import UnparsedError, parsed
@@ -60,6 +61,7 @@ class Lookup:
         self._cursors: dict[str, str] = {}
         self._cache = Answers()
         self._templates: dict[tuple[str, bool], Template] = {}
+        self._shapes = Shapes()
         self._rounds = 0
         self.transaction_read_only = False
 
@@ -112,12 +114,13 @@ class Lookup:
         return name.decode(errors="replace") in self._cursors
 
     def template(self, text: str) -> Template | None:
-        """Context and facts of a text; None if the server had to be asked and the message must come again."""
+        """Context and facts of a text (of its shape's first text: they are the same); None if the server had to be asked and the message must come again."""
         session = self._session
         askable = session.status != FAILED
         if not self.current():
             return None
         now = session.gateway.now()
+        text = self._shapes.representative(text)
         statement = self._text_behind(text)
         document, missing = self._cache.gather(text, now, statement)
         if missing and askable and self._rounds < MAX_ROUNDS:
