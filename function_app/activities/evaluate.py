@@ -15,13 +15,17 @@ from function_app.logs import event, logger
 from gateway_kernel.commands import POLICY_CHANGED, VERDICT_MISMATCH
 from gateway_kernel.contract import Submission, decode, without_facts
 from gateway_kernel.grant import digest
-from gateway_kernel.judge import Judgement, judge
-from gateway_kernel.model import Agent, Effect, Resource, Session
+from gateway_kernel.judge import UNREADABLE, Judgement, judge
+from gateway_kernel.model import Agent, Effect, Instant, Operation, Resource, Session
 from gateway_kernel.policy import Policy
 from gateway_kernel.verdict import ReviewTerms
 
 _log = logger("evaluate")
 blueprint = df.Blueprint()
+
+
+class UnjudgedError(Exception):
+    """The kernel failed on this operation: a fault of ours, which must end the review and not hold the agent for ever."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -47,7 +51,11 @@ async def evaluate(job: Job) -> Answer:
 
 async def _evaluate(app: Services, review: str) -> Answer:
     submission = decode(await app.store.reviews.payload(review), Submission)
-    found = await re_evaluate(app, submission)
+    try:
+        found = await re_evaluate(app, submission)
+    except UnjudgedError as error:
+        event(_log, "judging_failed", level=logging.ERROR, review=review, reason=repr(error.__cause__))
+        found = Found(f"{UNREADABLE}: {error}", alert=str(error))
     if found.alert:
         app.metrics.alerts.labels(VERDICT_MISMATCH).inc()
         event(_log, "alert", level=logging.WARNING, review=review, detail=found.alert)
@@ -65,7 +73,7 @@ async def re_evaluate(app: Services, submission: Submission) -> Found:
     if session is None:
         return Found("unassigned: The edge, the agent or the resource is not registered for this any more.")
     _, policy = await app.policies.active()
-    judgement = judge(without_facts(submission.original or submission.operation), session, policy, submission.now)
+    judgement = _judged(without_facts(submission.original or submission.operation), session, policy, submission.now)
     verdict = judgement.verdict
     same_policy = policy.digest == submission.policy
     if verdict.denies:
@@ -93,13 +101,20 @@ async def _kept(app: Services, submission: Submission, session: Session, judgeme
     """The active policy allows without asking: the review stays, on the terms of the policy that the edge judged by."""
     before = await app.policies.by_digest(submission.policy)
     if before is not None and before.digest != policy.digest:
-        asked = judge(without_facts(submission.original or submission.operation), session, before, submission.now)
+        asked = _judged(without_facts(submission.original or submission.operation), session, before, submission.now)
         if asked.verdict.needs_review and asked.verdict.review is not None:
             return _ask(asked, before, asked.verdict.review, session)
     return Found(
         f"{VERDICT_MISMATCH}: The edge asked for a review on terms that no known policy gives.",
         alert=f"The edge asked for a review by {', '.join(submission.rules)}; the control plane finds no such rule.",
     )
+
+
+def _judged(operation: Operation, session: Session, policy: Policy, now: Instant) -> Judgement:
+    try:
+        return judge(operation, session, policy, now)
+    except Exception as error:
+        raise UnjudgedError("The control plane could not judge this operation; its log says why.") from error
 
 
 def _ask(judgement: Judgement, policy: Policy, terms: ReviewTerms, session: Session) -> Found:

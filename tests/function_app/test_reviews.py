@@ -202,6 +202,23 @@ async def test_the_control_plane_denies_what_the_edge_should_have_denied(control
     assert [settled.state for settled in (await edge.feed()).settled] == [State.DENIED]
 
 
+async def test_what_the_control_plane_cannot_judge_is_denied(control_plane: ControlPlaneProcess):
+    """A protocol that it has no reader for: the review ends with an alert, and the agent is not held for ever."""
+    edge = await control_plane.new_edge()
+    said = edge.submission(edge.operation(DELETE))
+    resource = msgspec.structs.replace(edge.session.resource, protocol="gopher")
+    body = {"resources": [msgspec.to_builtins(resource)], "agents": [edge.session.agent.name]}
+    await control_plane.admin("PUT", f"/v1/edges/{edge.name}", body)
+    operation = msgspec.structs.replace(said.operation, protocol="gopher")
+    digest = grants.digest(operation, resource.name)
+    session = msgspec.structs.replace(edge.session, resource=resource)
+    reply = await edge.post(msgspec.structs.replace(said, operation=operation, digest=digest, session=session))
+    review = decode(reply.body, Submitted).review
+    shown = await control_plane.until(review, lambda shown: shown["state"] == "denied")
+    assert shown["reason"].startswith("unreadable: ")
+    assert shown["alert"]
+
+
 async def test_labels_and_groups_come_from_the_registry_not_from_the_edge(control_plane: ControlPlaneProcess):
     """An edge that calls production a sandbox, or its agent an administrator, is not believed."""
     policy = """
