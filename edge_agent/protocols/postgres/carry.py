@@ -52,7 +52,7 @@ class Chain:
         self._new.clear()
 
     def digest(self) -> list[str]:
-        """What goes into the context. Hex SHA-256 over the digest before, the text, the parameters and the streamed input of each operation in turn."""
+        """What goes into the context: one hex SHA-256, over the digest before and the text, parameters and streamed input of each."""
         for operation in self._new:
             link = hashlib.sha256(self._digest.encode())
             link.update(msgspec.json.encode((operation.text, operation.parameters, operation.body_digest)))
@@ -82,18 +82,23 @@ def query(session: "PostgresSession", run: "Run") -> None:
     if limited and operation.facts.has(EffectKind.TRANSACTION):
         _refuse(session, run, "a text that ends its own transaction cannot be held to the approved number of rows")
         return
+    protected = _read_only(run)
+    if session.sent and (protected or limited):
+        _refuse(session, run, "a simple query that must be wrapped cannot stand behind messages without a Sync")
+        return
     if not limited:
         run.max_rows = None
     judged = operation.text.encode()
-    raw = run.raw if run.raw[5:-1] == judged else m.query(judged)
+    raw = text = run.raw if run.raw[5:-1] == judged else m.query(judged)
     session.preceding.add(operation)
     run.forwarded = True
     session.blocked = READY
-    protected = _read_only(run)
-    if session.status == IDLE and not session.sent and (protected or limited):
+    if session.status == IDLE and (protected or limited):
         begin = b"BEGIN READ ONLY" if protected else b"BEGIN"
-        session.send(m.query(begin), Expect(m.QUERY, shown=False, ready=False))
-        session.send(raw, Expect(m.QUERY, run, ready=False, done=lambda _, raw: _end_wrapper(session, run, raw)))
+        session.send(
+            m.query(begin),
+            Expect(m.QUERY, shown=False, ready=False, done=lambda _, raw: _begun(session, run, raw, text)),
+        )
     elif session.status == IN_TRANSACTION and protected and not session.lookup.transaction_read_only:
         if any(verb in _KEEPS_CURSOR for verb in run.verbs):
             run.forwarded = False
@@ -115,24 +120,24 @@ def query(session: "PostgresSession", run: "Run") -> None:
     run.barrier = True
 
 
+def _begun(session: "PostgresSession", run: "Run", ready: bytes, text: bytes) -> None:
+    """BEGIN was answered: only inside its transaction may the text run. A cancel may have hit BEGIN; its error is shown then."""
+    if ready[5] == IN_TRANSACTION:
+        session.send(text, Expect(m.QUERY, run, ready=False, done=lambda _, raw: _end_wrapper(session, run, raw)))
+    else:
+        run.error = run.error or refusal.QUERY_CANCELED
+        session.send(m.SYNC_MESSAGE, Expect(m.SYNC))
+    session.flush()
+
+
 def _end_wrapper(session: "PostgresSession", run: "Run", ready: bytes) -> None:
     """COMMIT, or ROLLBACK where the statement failed or changed too much; its ReadyForQuery is the client's."""
     good = not run.exceeded and ready[5] == IN_TRANSACTION
     if good:
-        session.send(m.query(b"COMMIT"), Expect(m.QUERY, run, shown=False, done=_error_shown(session, run)))
+        session.send(m.query(b"COMMIT"), Expect(m.QUERY, run, shown=False))
     else:
         session.send(m.query(b"ROLLBACK"), Expect(m.QUERY, shown=False))
     session.flush()
-
-
-def _error_shown(session: "PostgresSession", run: "Run"):
-    """COMMIT may fail (deferred constraints, serialization): its error is the statement's."""
-
-    def answered(_: bool, __: bytes) -> None:
-        if run.error:
-            session.settle()
-
-    return answered
 
 
 def _end_savepoint(session: "PostgresSession", run: "Run", ready: bytes) -> None:
@@ -293,5 +298,6 @@ def _transaction_ended(session: "PostgresSession", run: "Run") -> None:
     if "TO" in words:
         return
     session.in_block = "CHAIN" in words and "NO" not in words
+    session.read_only = False
     session.settle()
     session.lookup.transaction_ended()

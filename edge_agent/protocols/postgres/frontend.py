@@ -94,7 +94,7 @@ class Frontend(asyncio.Protocol):
         self.close(f"the client went away{f': {exc}' if exc else ''}", gone=True)
 
     def pause_writing(self) -> None:
-        if self.session is not None:
+        if self.session is not None and not self.session.backend.transport.is_closing():
             self.session.backend.transport.pause_reading()
 
     def resume_writing(self) -> None:

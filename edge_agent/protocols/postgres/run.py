@@ -211,7 +211,7 @@ class Run:
                 kind="postgres",
                 body=b"".join(self.body),
                 digest=self.digest.hexdigest(),
-                rows=self.rows,
+                rows=self.rows or self.changed,
                 bytes=self.size,
                 masked=self.masked,
                 truncated=self.truncated,

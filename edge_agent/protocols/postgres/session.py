@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edge_agent.gateway import Gateway
+from edge_agent.gateway import Gateway, LimitReachedError
 from edge_agent.protocols.postgres import carry, copying, masking, refusal
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres.backend import Backend
@@ -117,6 +117,9 @@ class PostgresSession:
                     self._handle(kind, raw)
         except ProtocolViolationError as error:
             self.client_broke(str(error))
+        except LimitReachedError as error:  # no policy, or no recording: nothing more can be judged here
+            self.to_client(refusal.fatal(refusal.SYSTEM_ERROR, str(error)))
+            self.frontend.close(str(error))
         finally:
             self._pumping = False
         self.flush()
@@ -324,6 +327,8 @@ class PostgresSession:
         run.handle = self.gateway.admit(run.operation, self.kernel, run)
         if not run.settled:
             self.blocked = HELD
+            if self.sent:  # what came before it is answered meanwhile
+                self.send_raw(m.FLUSH_MESSAGE)
 
     def carry_out(self, run: Run) -> None:
         """The gate said yes."""
@@ -525,6 +530,8 @@ class PostgresSession:
             if run.handle is not None:
                 run.handle.abandon()
         self.draining = True
+        if not self.backend.transport.is_closing():
+            self.backend.transport.resume_reading()
 
     def client_broke(self, text: str) -> None:
         self.to_client(refusal.fatal(refusal.PROTOCOL_VIOLATION, text))

@@ -114,7 +114,7 @@ class Gate:
 
 @asynccontextmanager
 async def gate(
-    directory: Path, plane: ControlPlane, postgres: Postgres, database: str, credential: str = "file", **more: object
+    directory: Path, plane: ControlPlane, postgres: Postgres, database: str, mode: str = "enforce", **more: object
 ) -> AsyncGenerator[Gate]:
     """Run one worker with the room until the block ends, then drain it."""
     secret = directory / "credential"
@@ -127,7 +127,7 @@ async def gate(
         + "".join(f"{key}: {value}\n" for key, value in keys.items())
         + "listeners: {postgres: '127.0.0.1:0'}\n"
         "resources:\n"
-        f"- {{name: orders-db, protocol: postgres, upstream: '{url}', credential: 'file://{secret}', labels: {{env: prod}}}}\n"
+        f"- {{name: orders-db, protocol: postgres, upstream: '{url}', credential: 'file://{secret}', mode: {mode}, labels: {{env: prod}}}}\n"
     )
     settings = load(directory / "edge.yaml", ("postgres",))
     with socket.socket() as chosen:

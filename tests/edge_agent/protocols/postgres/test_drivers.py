@@ -58,7 +58,7 @@ async def test_psql_lists_describes_and_copies(edge: Gate) -> None:
 select 1 as one \gset
 \echo :one
 """
-    (edge.worker._settings.data_dir).mkdir(exist_ok=True)  # noqa: SLF001 - the edge's own directory
+    (edge.worker._settings.data_dir).mkdir(exist_ok=True)
     status, said = await program(edge, "psql", "-X", "-v", "ON_ERROR_STOP=1", stdin=script.replace(b"pstdin", b"stdin"))
     assert status == 0, said
     assert "customers_email_check" in said
@@ -95,7 +95,13 @@ async def test_psycopg_does_what_it_does(edge: Gate) -> None:
 async def test_asyncpg_does_what_it_does(edge: Gate) -> None:
     """Introspection of types, prepared statements, cursors, executemany, copy, and the reset of a pooled connection."""
     pool = await asyncpg.create_pool(
-        host="127.0.0.1", port=edge.port, user="ci-bot", password=AGENT_KEY, database="orders-db", min_size=1, max_size=1
+        host="127.0.0.1",
+        port=edge.port,
+        user="ci-bot",
+        password=AGENT_KEY,
+        database="orders-db",
+        min_size=1,
+        max_size=1,
     )
     async with pool.acquire() as connection:
         assert await connection.fetchval("SELECT v FROM t WHERE id = $1", 2) == "v2"
@@ -118,7 +124,7 @@ async def test_pgbench_runs_in_every_mode(edge: Gate, mode: str) -> None:
         "\\set id random(1, 5)\nBEGIN;\nUPDATE counter SET n = n + 1;\n"
         "SELECT v FROM t WHERE id = :id;\nINSERT INTO reviewed SELECT 1, 'x' WHERE false;\nEND;\n"
     ).replace("INSERT INTO reviewed SELECT 1, 'x' WHERE false;\n", "")
-    path = edge.worker._settings.source.parent / "script.sql"  # noqa: SLF001 - the test's own directory
+    path = edge.worker._settings.source.parent / "script.sql"
     path.write_text(script)
     pgbench = str(edge.postgres.binaries / "pgbench")
     status, said = await program(edge, pgbench, "-n", "-f", str(path), "-M", mode, "-c", "4", "-t", "20")
@@ -128,10 +134,14 @@ async def test_pgbench_runs_in_every_mode(edge: Gate, mode: str) -> None:
 
 async def test_a_jdbc_style_client_works(edge: Gate) -> None:
     """Named statements with a BEGIN pipelined in front, fetch size, and its session settings."""
-    wire = await Wire.connect(edge.port, client_encoding="UTF8", DateStyle="ISO", TimeZone="UTC", extra_float_digits="2")
+    wire = await Wire.connect(
+        edge.port, client_encoding="UTF8", DateStyle="ISO", TimeZone="UTC", extra_float_digits="2"
+    )
     assert (await wire.query("SET extra_float_digits = 3")).tags == ["SET"]
     assert (await wire.query("SET application_name = 'PostgreSQL JDBC Driver'")).tags == ["SET"]
-    answer = await wire.sync(run("BEGIN"), run("SELECT id FROM t ORDER BY id", portal=b"C_1", statement=b"S_1", max_rows=2))
+    answer = await wire.sync(
+        run("BEGIN"), run("SELECT id FROM t ORDER BY id", portal=b"C_1", statement=b"S_1", max_rows=2)
+    )
     assert (answer.codes, answer.rows, answer.status) == ([], [(b"1",), (b"2",)], "T")
     assert (await wire.query("COMMIT")).status == "I"
     wire.close()
@@ -185,7 +195,9 @@ async def test_wrong_keys_and_unknown_resources_are_told(edge: Gate) -> None:
 async def test_a_million_rows_come_through_slowly_read(edge: Gate) -> None:
     """A reader that takes its time gets every row, and the edge does not hold them all."""
     async with await edge.connect() as connection:
-        cursor = await connection.execute("SELECT count(*), sum(length(repeat('x', 100))) FROM generate_series(1, 1000)")
+        cursor = await connection.execute(
+            "SELECT count(*), sum(length(repeat('x', 100))) FROM generate_series(1, 1000)"
+        )
         assert await cursor.fetchone() == (1000, 100000)
     wire = await Wire.connect(edge.port)
     wire.send(run("SELECT i, repeat('x', 200) FROM generate_series(1, 200000) i"), b"S\0\0\0\4")

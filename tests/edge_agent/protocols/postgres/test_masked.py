@@ -38,7 +38,9 @@ async def test_a_masked_column_is_masked_in_both_protocols_and_formats(wire: Wir
     bound = m.Bind(b"", b"", (), (), (1,))
     undescribed = await wire.sync(m.parse(b"", sql), m.bind(bound), m.execute(b""))
     assert undescribed.kinds == "12DDCZ"
-    described = await wire.sync(m.parse(b"s", sql), m.describe(b"S", b"s"), m.bind(m.Bind(b"", b"s", (), (), ())), m.execute(b""))
+    described = await wire.sync(
+        m.parse(b"s", sql), m.describe(b"S", b"s"), m.bind(m.Bind(b"", b"s", (), (), ())), m.execute(b"")
+    )
     for answer in (simple, undescribed, described):
         assert len(answer.rows) == 2
         assert CANARY not in seen(answer)
@@ -57,7 +59,9 @@ async def test_a_masked_column_under_an_expression_is_refused(wire: Wire) -> Non
     ):
         answer = await wire.query(sql)
         assert CANARY not in seen(answer), sql
-        assert answer.codes == ["42501"] or all(CANARY not in (value or b"") for row in answer.rows for value in row), sql
+        assert answer.codes == ["42501"] or all(CANARY not in (value or b"") for row in answer.rows for value in row), (
+            sql
+        )
 
 
 async def test_errors_that_touch_a_masked_relation_keep_only_code_and_constraint(wire: Wire) -> None:

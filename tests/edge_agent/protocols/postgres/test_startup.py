@@ -116,7 +116,9 @@ def test_a_refusal_names_rule_reason_and_remedy() -> None:
 
 def test_a_reduced_error_keeps_code_and_constraint() -> None:
     """Everything else could hold a masked value."""
-    raw = m.report(m.ERROR_RESPONSE, [("S", "ERROR"), ("C", "23514"), ("M", "canary"), ("D", "canary"), ("n", "check_mail")])
+    raw = m.report(
+        m.ERROR_RESPONSE, [("S", "ERROR"), ("C", "23514"), ("M", "canary"), ("D", "canary"), ("n", "check_mail")]
+    )
     reduced = refusal.reduced(raw)
     assert b"canary" not in reduced
     assert m.read_report(reduced)["n"] == "check_mail"

@@ -209,7 +209,9 @@ async def test_a_barrier_is_answered_before_anything_behind_it_is_judged(edge: G
     """SET search_path and a read of the renamed table in one write: the read is judged under the new path."""
     edge.postgres.run("CREATE SCHEMA other; CREATE TABLE other.forbidden (id int)", edge.database)
     edge.postgres.run("CREATE TABLE other.t (id int)", edge.database)
-    answer = await wire.sync(run("SET search_path = other"), run("SELECT count(*) FROM t"), run("SELECT * FROM forbidden"))
+    answer = await wire.sync(
+        run("SET search_path = other"), run("SELECT count(*) FROM t"), run("SELECT * FROM forbidden")
+    )
     assert answer.codes == []
     assert answer.tags == ["SET", "SELECT 1", "SELECT 0"]
     await wire.query("SET search_path = other")
@@ -283,9 +285,7 @@ async def test_a_cancel_request_reaches_the_running_statement(edge: Gate, wire: 
 
     def busy() -> bool:
         return bool(
-            edge.postgres.run(
-                f"SELECT 1 FROM pg_stat_activity WHERE pid = {wire.process} AND state = 'active'"
-            )
+            edge.postgres.run(f"SELECT 1 FROM pg_stat_activity WHERE pid = {wire.process} AND state = 'active'")
         )
 
     async with asyncio.timeout(10):

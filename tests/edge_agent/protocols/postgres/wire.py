@@ -117,9 +117,4 @@ def _columns(raw: bytes) -> tuple[bytes | None, ...]:
 def run(sql: str, *values: bytes | None, portal: bytes = b"", statement: bytes = b"", max_rows: int = 0) -> bytes:
     """Parse, Bind, Describe, Execute of one statement."""
     bound = m.Bind(portal, statement, (0,) * len(values), values, ())
-    return (
-        m.parse(statement, sql.encode())
-        + m.bind(bound)
-        + m.describe(b"P", portal)
-        + m.execute(portal, max_rows)
-    )
+    return m.parse(statement, sql.encode()) + m.bind(bound) + m.describe(b"P", portal) + m.execute(portal, max_rows)
