@@ -67,6 +67,9 @@ _GAUGES = {
     "sallyport_worker_up": "1 if the worker serves.",
 }
 
+NAMES = (*_COUNTERS, *_GAUGES)
+"""Every metric there is; docs/edge.md describes each."""
+
 
 class _Collector:
     def __init__(self, samples: Iterable[tuple[str, Sample]]) -> None:

@@ -28,7 +28,10 @@ class ControlPlane:
     def __init__(self, url: str, key: str) -> None:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, follow_redirects=False)
+        try:
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, follow_redirects=False)
+        except httpx.InvalidURL as error:
+            raise ControlPlaneError(f"{url} is not an address ({error}): set SALLYPORT_URL") from None
 
     def __repr__(self) -> str:
         return f"ControlPlane({self.url!r})"

@@ -37,9 +37,11 @@ def verify_recording(
     if not lines:
         raise fail(f"{recording}: holds no event")
     report = verified(lines, still_open=still_open)
-    standing = "VERIFIED" if report["verified"] else f"NOT VERIFIED: {report['problem']}"
-    chain = f"{report['events']} events, session {report['session']}, head {report['head']}"
-    emit(report, as_json=as_json, text=[f"{recording}: {standing}", *[f"  {chain}"] * report["verified"]])
+    if report["verified"]:
+        standing = f"VERIFIED, {report['events']} events of session {report['session']}, head {report['head']}"
+    else:
+        standing = f"NOT VERIFIED: {report['problem']}"
+    emit(report, as_json=as_json, text=[f"{recording}: {standing}"])
     if not report["verified"]:
         raise typer.Exit(REFUSED)
 

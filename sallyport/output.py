@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 def line(text: str) -> str:
     """The same in one line: what somebody else wrote cannot begin a line of ours."""
-    return visible(text).replace("\n", "<U+000A>")
+    return visible(text).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
 
 
 def block(text: str, indent: str = "    ") -> str:

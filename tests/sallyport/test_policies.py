@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sallyport.policies import app
+from tests.sallyport.conftest import Command
+from tests.sallyport.conftest import run as invoke
 
 GUARD = "examples/policies/production-guard.yaml"
 BAD = "version: 1\nrules:\n- {id: a, when: operation.verbb == 'x', then: allow}\n"
@@ -81,3 +83,62 @@ def test_explain_as_json():
 def test_explain_refuses_what_it_does_not_know(arguments: list[str]):
     """An unknown protocol, or a label without a value, ends 2."""
     assert run("explain", "SELECT 1", "--policy", GUARD, *arguments)[0] == 2
+
+
+def test_explain_by_the_active_version(as_admin: Command):
+    """Without `--policy` the control plane's active version is asked."""
+    said = as_admin("policy", "explain", "SELECT 1", "--json")
+    assert said.code == 0
+    assert said.json["verdict"] in {"allow", "deny", "review"}
+
+
+def test_push_a_draft(as_admin: Command):
+    """A draft is stored; its number names it from then on."""
+    said = as_admin("policy", "push", GUARD, "--draft", "--comment", "to be looked at", "--json")
+    assert (said.code, said.json["active"], said.json["comment"]) == (0, False, "to be looked at")
+    version = str(said.json["version"])
+    assert as_admin("policy", "explain", "SELECT 1", "-p", version).code == 0
+    assert as_admin("policy", "diff", version, GUARD).out == "no rule, group, default or test differs\n"
+    assert f"version {int(version) + 1} is a draft" in as_admin("policy", "push", GUARD, "--draft").out
+
+
+def test_push_refuses_what_does_not_load(as_admin: Command, tmp_path: Path):
+    """The place stands in the error; nothing is stored."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    said = as_admin("policy", "push", str(bad))
+    assert said.code == 1
+    assert "bad.yaml:3:27" in said.error
+    bad.write_text(FAILING)
+    assert "wrong" in as_admin("policy", "push", str(bad)).error
+
+
+def test_diff_names_rules_and_keys(tmp_path: Path):
+    """Added, removed and changed rules with the old and new value; comments do not count."""
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    rules = "- {id: a, when: 'true', then: allow}\n- {id: b, when: 'true', then: deny}\n"
+    old.write_text(f"version: 1\nrules:\n{rules}")
+    new.write_text(
+        "version: 1  # comment\nrules:\n- {id: c, when: 'true', then: record, record: {responses: full}}\n- {id: a, when: 'false', then: allow}\n"
+    )
+    said = invoke("policy", "diff", str(old), str(new))
+    assert said.code == 0
+    assert said.out.splitlines() == ["+ rule c", "- rule b", "~ rule a", "    when", "      - true", "      + false"]
+    found = invoke("policy", "diff", str(old), str(new), "--json").json
+    assert (found["added"], found["removed"], found["changed"][0]["rule"]) == (["c"], ["b"], "a")
+    assert invoke("policy", "diff", str(old), str(old), "--json").json["changed"] == []
+
+
+def test_diff_refuses_what_does_not_load(tmp_path: Path):
+    """Exit 1 with the problem; exit 2 for a file that is not there."""
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BAD)
+    assert invoke("policy", "diff", str(bad), GUARD).code == 1
+    assert invoke("policy", "diff", "none.yaml", GUARD).code == 2
+
+
+def test_check_and_test_as_json():
+    """Every policy with its rules and tests."""
+    files = sorted(map(str, Path("examples/policies").glob("*.yaml")))
+    assert [one["file"] for one in invoke("policy", "check", *files, "--json").json] == files
+    assert all(case["passed"] for one in invoke("policy", "test", *files, "--json").json for case in one["tests"])

@@ -1,0 +1,32 @@
+"""`sallyport demo`: ends 0, says all nine words, and can be drawn. Its own checks are against PostgreSQL's log."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[2]
+WORDS = {"ALLOWED", "MASKED", "BLOCKED", "REWRITTEN", "WAITING", "APPROVED", "DENIED", "REPLAYED", "VERIFIED"}
+LIMIT = 150
+
+
+def test_the_demo_holds(tmp_path: Path):
+    """Every step, told and drawn."""
+    drawing = tmp_path / "demo.svg"
+    command = [sys.executable, "-m", "sallyport", "demo", "--capture", str(drawing)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert {line.split()[0] for line in said.stdout.splitlines() if line.split()} >= WORDS
+    drawn = "".join(ElementTree.fromstring(drawing.read_text()).itertext())
+    assert [word for word in WORDS if word not in drawn] == []
+
+
+def test_the_demo_as_json():
+    """One document with what the agent saw and what PostgreSQL ran."""
+    command = [sys.executable, "-m", "sallyport", "demo", "--json"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    assert said.returncode == 0, said.stdout + said.stderr
+    steps = json.loads(said.stdout)["steps"]
+    assert {step["step"] for step in steps} == WORDS
+    assert all(step["postgresql_ran"] == [] for step in steps if step["step"] in {"BLOCKED", "WAITING", "DENIED"})
