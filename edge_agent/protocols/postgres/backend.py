@@ -223,13 +223,16 @@ class Backend(asyncio.Protocol):
                 self.session.described(run, data[start:end])
             elif kind == m.EMPTY_QUERY_RESPONSE:
                 run.executed = True
-        if shown:
-            if self._mark <= start:
-                self._account(data, end)
-        else:
+        if not shown:
             self._leave_out(data, start, end)
+        elif self._mark > start:  # something else stands in its place already
+            self._kept = end
+        elif len(self.owed) == 1 or self.owed[1].run is not run or not self.owed[1].shown:
+            self._account(
+                data, end
+            )  # else the next answer is of the same operation, and both are accounted for together
+            self._kept = end
         self.owed.popleft()
-        self._kept = end
         if kind == m.READY_FOR_QUERY:
             self.session.ready(data[start + 5], head)
         if head.done is not None:

@@ -62,6 +62,7 @@ class Lookup:
         self._cache = Answers()
         self._templates: dict[tuple[str, bool], Template] = {}
         self._shapes = Shapes()
+        self._plain: set[str] = set()  # texts that use no name of a statement or cursor
         self._rounds = 0
         self.transaction_read_only = False
 
@@ -114,7 +115,7 @@ class Lookup:
         return name.decode(errors="replace") in self._cursors
 
     def template(self, text: str) -> Template | None:
-        """Context and facts of a text (of its shape's first text: they are the same); None if the server had to be asked and the message must come again."""
+        """Context and facts of a text (of its shape's first text: they are the same); None if the server was asked and the message comes again."""
         session = self._session
         askable = session.status != FAILED
         if not self.current():
@@ -136,7 +137,7 @@ class Lookup:
         context = {**self._context, "in_transaction": session.in_block, "catalogue": document}
         if statement:
             context["statement"] = statement
-        template = (context, READER.read(Operation("", "postgres", text, (), context)).facts)
+        template = (context, _shared(READER.read(Operation("", "postgres", text, (), context)).facts))
         if askable:
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
@@ -145,8 +146,13 @@ class Lookup:
 
     def _text_behind(self, text: str) -> str:
         """The text under the name that an EXECUTE, FETCH or MOVE uses; "" if it uses none, or more than one can be meant."""
+        if text in self._plain:
+            return ""
         lowered = text.lower()
         if not any(word in lowered for word in _NAMING_WORDS):
+            if len(self._plain) >= MAX_TEMPLATES:
+                self._plain.clear()
+            self._plain.add(text)
             return ""
         try:
             tree = parsed(text)
@@ -224,6 +230,17 @@ class Lookup:
         now = self._session.gateway.now()
         for question, answer in zip(asked, answers, strict=True):
             self._cache.absorb(question, answer, now)
+
+
+_facts: dict[Facts, Facts] = {}
+_REMEMBERED = 4096
+
+
+def _shared(facts: Facts) -> Facts:
+    """The one object for equal facts: texts that differ in a literal share what is remembered by their facts' identity, verdicts too."""
+    if len(_facts) >= _REMEMBERED:
+        _facts.clear()
+    return _facts.setdefault(facts, facts)
 
 
 def answered_or(

@@ -85,8 +85,16 @@ class Gate:
     """A running edge in front of one database."""
 
     def __init__(
-        self, worker: Worker, room: PostgresRoom, port: int, plane: ControlPlane, postgres: Postgres, database: str
+        self,
+        worker: Worker,
+        room: PostgresRoom,
+        port: int,
+        plane: ControlPlane,
+        postgres: Postgres,
+        database: str,
+        directory: Path,
     ) -> None:
+        self.directory = directory
         self.worker = worker
         self.room = room
         self.port = port
@@ -146,7 +154,7 @@ async def gate(
                 await asyncio.wait([run, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
             if run.done():
                 run.result()
-            yield Gate(worker, room, port, plane, postgres, database)
+            yield Gate(worker, room, port, plane, postgres, database, directory)
         finally:
             worker.stop()
             async with asyncio.timeout(LIMIT):

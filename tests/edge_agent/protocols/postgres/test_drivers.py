@@ -58,7 +58,6 @@ async def test_psql_lists_describes_and_copies(edge: Gate) -> None:
 select 1 as one \gset
 \echo :one
 """
-    (edge.worker._settings.data_dir).mkdir(exist_ok=True)
     status, said = await program(edge, "psql", "-X", "-v", "ON_ERROR_STOP=1", stdin=script.replace(b"pstdin", b"stdin"))
     assert status == 0, said
     assert "customers_email_check" in said
@@ -124,7 +123,7 @@ async def test_pgbench_runs_in_every_mode(edge: Gate, mode: str) -> None:
         "\\set id random(1, 5)\nBEGIN;\nUPDATE counter SET n = n + 1;\n"
         "SELECT v FROM t WHERE id = :id;\nINSERT INTO reviewed SELECT 1, 'x' WHERE false;\nEND;\n"
     ).replace("INSERT INTO reviewed SELECT 1, 'x' WHERE false;\n", "")
-    path = edge.worker._settings.source.parent / "script.sql"
+    path = edge.directory / "script.sql"
     path.write_text(script)
     pgbench = str(edge.postgres.binaries / "pgbench")
     status, said = await program(edge, pgbench, "-n", "-f", str(path), "-M", mode, "-c", "4", "-t", "20")

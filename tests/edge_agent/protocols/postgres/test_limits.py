@@ -12,6 +12,7 @@ from edge_agent.protocols.postgres import messages as m
 from gateway_kernel.audit import Finished, Noted, Outcome, SessionClosed
 from tests.edge_agent.protocols.postgres.conftest import SCHEMA, gate
 from tests.edge_agent.protocols.postgres.wire import Wire, run
+from tests.support.world import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +70,7 @@ async def test_a_client_that_leaves_while_its_statement_runs(edge: Gate) -> None
             edge.postgres.run(f"SELECT 1 FROM pg_stat_activity WHERE pid = {wire.process} AND query LIKE 'UPDATE%'")
         )
 
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(begun):
-            await asyncio.sleep(0)
+    await asyncio.to_thread(eventually, begun, "the server is at it", 10.0)
     wire.writer.transport.abort()
     events = await edge.plane.events(lambda event: isinstance(event.body, SessionClosed))
     outcomes = [event.body.outcome for event in events if isinstance(event.body, Finished)]
@@ -104,9 +103,7 @@ async def test_a_reader_that_stops_does_not_fill_the_edge(edge: Gate) -> None:
         query = f"SELECT 1 FROM pg_stat_activity WHERE pid = {wire.process} AND wait_event = 'ClientWrite'"
         return bool(edge.postgres.run(query))
 
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(stuck):
-            await asyncio.sleep(0)
+    await asyncio.to_thread(eventually, stuck, "the server is at it", 10.0)
     wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
     messages = await wire.until_ready()
     assert sum(kind == m.DATA_ROW for kind, _ in messages) == 60_000

@@ -58,7 +58,7 @@ def test_utf8_in_all_its_spellings(encoding: str) -> None:
 def test_what_would_change_meaning_is_refused_by_name(name: str, value: str) -> None:
     """Settings at startup pass no gate, so only formatting and time limits stand on the list."""
     with pytest.raises(StartupRefusedError):
-        accept(**{name: value})
+        startup.accept(m.Startup(0, {"user": "bot", "database": "orders-db", name: value}))
 
 
 def test_options_of_the_list_pass() -> None:
@@ -73,7 +73,7 @@ def test_options_of_the_list_pass() -> None:
 def test_newer_minor_versions_and_protocol_options_are_negotiated() -> None:
     """3.2 is spoken; 3.9 and unknown `_pq_` options are answered with what there is."""
     assert accept(2).negotiation == b""
-    raw = accept(9, **{"_pq_.shiny": "1"}).negotiation
+    raw = startup.accept(m.Startup(9, {"user": "bot", "_pq_.shiny": "1"})).negotiation
     assert raw[0] == m.NEGOTIATE_PROTOCOL_VERSION
     assert raw[5:9] == (2).to_bytes(4)
     assert raw[13:] == b"_pq_.shiny\0"

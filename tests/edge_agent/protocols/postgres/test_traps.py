@@ -10,6 +10,7 @@ import pytest
 from edge_agent.protocols.postgres import messages as m
 from gateway_kernel.audit import Decided, Finished, Outcome, Prepared
 from tests.edge_agent.protocols.postgres.wire import Wire, run
+from tests.support.world import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -288,9 +289,7 @@ async def test_a_cancel_request_reaches_the_running_statement(edge: Gate, wire: 
             edge.postgres.run(f"SELECT 1 FROM pg_stat_activity WHERE pid = {wire.process} AND state = 'active'")
         )
 
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(busy):
-            await asyncio.sleep(0)
+    await asyncio.to_thread(eventually, busy, "the server is at it", 10.0)
     _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     writer.write(m.cancel_request(wire.process, wire.secret))
     messages = await wire.until_ready()
@@ -306,9 +305,7 @@ async def test_a_server_that_dies_mid_session_is_told_and_recorded(edge: Gate, w
         query = f"SELECT pg_terminate_backend({wire.process}) FROM pg_stat_activity WHERE pid = {wire.process} AND state = 'active'"
         return bool(edge.postgres.run(query))
 
-    async with asyncio.timeout(10):
-        while not await asyncio.to_thread(kill):
-            await asyncio.sleep(0)
+    await asyncio.to_thread(eventually, kill, "the server is at it", 10.0)
     messages = await wire.until_ready()
     assert messages[-1][0] == 0
     events = await edge.plane.events(lambda event: isinstance(event.body, Finished))
