@@ -211,3 +211,23 @@ async def test_a_million_rows_come_through_slowly_read(edge: Gate) -> None:
     big = await wire.query("SELECT repeat('y', 3000000)")
     assert len(big.rows[0][0] or b"") == 3_000_000
     wire.close()
+
+
+async def test_version_18_behind_the_edge(tmp_path: Path, plane: ControlPlane, postgres18: Postgres) -> None:
+    """The same room in front of PostgreSQL 18: both protocols, names, masking, COPY, a refusal in a transaction, a driver."""
+    name = postgres18.create_database(SCHEMA)
+    async with gate(tmp_path, plane, postgres18, name) as edge:
+        wire = await Wire.connect(edge.port)
+        assert (await wire.query("SELECT v FROM t WHERE id = 1")).rows == [(b"v1",)]
+        assert (await wire.sync(run("SELECT v FROM t WHERE id = $1::int", b"2"))).rows == [(b"v2",)]
+        await wire.query("PREPARE p AS SELECT v FROM t WHERE id = $1")
+        assert (await wire.query("EXECUTE p(3)")).rows == [(b"v3",)]
+        assert b"canary" not in b"".join(raw for _, raw in (await wire.query("SELECT * FROM customers")).messages)
+        assert (await wire.query("COPY notes TO STDOUT")).tags == ["COPY 2"]
+        await wire.query("BEGIN")
+        assert (await wire.query("SELECT * FROM forbidden")).status == "E"
+        assert (await wire.query("ROLLBACK")).status == "I"
+        wire.close()
+        async with await edge.connect() as connection:
+            assert await (await connection.execute("SELECT count(*) FROM capped")).fetchone() == (5,)
+    postgres18.drop_database(name)
