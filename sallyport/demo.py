@@ -5,6 +5,7 @@ journal says what really ran: the demo believes that, not us, and ends 1 if anyt
 """
 
 import contextlib
+import os
 import tempfile
 import threading
 import time
@@ -47,8 +48,10 @@ def run(
         home = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sallyport-demo-")))
         postgres = stack.enter_context(running_postgres())
         with shop(home, postgres) as (sallyport, database, address):
-            screen = Console(record=True, width=CAPTURED, highlight=False) if capture else console
-            demo = Demo(sallyport, postgres, database, address, None if as_json else screen)
+            quiet = stack.enter_context(Path(os.devnull).open("w")) if as_json else None
+            drawn = Console(record=True, width=CAPTURED, highlight=False, file=quiet)
+            screen = drawn if capture or as_json else console
+            demo = Demo(sallyport, postgres, database, address, screen)
             try:
                 demo.play()
             except DemoFailedError as error:
@@ -91,9 +94,7 @@ def shop(
 class Demo:
     """The nine steps."""
 
-    def __init__(
-        self, sallyport: Stack, postgres: Postgres, database: str, address: str, screen: Console | None
-    ) -> None:
+    def __init__(self, sallyport: Stack, postgres: Postgres, database: str, address: str, screen: Console) -> None:
         self.sallyport = sallyport
         self.postgres = postgres
         self.database = database
@@ -303,8 +304,7 @@ class Demo:
             self.show(f"  PostgreSQL  {'; '.join(upstream) or 'ran nothing of it'}")
 
     def show(self, part: Any) -> None:
-        if self.screen is not None:
-            self.screen.print(Text(visible(part)) if isinstance(part, str) else part)
+        self.screen.print(Text(visible(part)) if isinstance(part, str) else part)
 
 
 def said(error: psycopg.Error) -> str:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Up:
         return [sys.executable, "-m", "sallyport", *words, "--agent", "ci-bot", "--approver", "dana@example.com", *more]
 
     @contextmanager
-    def running(self) -> Iterator[dict[str, Any]]:
+    def running(self) -> Generator[dict[str, Any]]:
         """Started, with what it printed; stopped by SIGTERM, which must end 0."""
         process = subprocess.Popen(
             self.command("--json"), cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True
