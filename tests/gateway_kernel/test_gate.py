@@ -241,7 +241,7 @@ def test_a_policy_that_changed_elsewhere_does_not_void_a_grant() -> None:
     seven = delete_order(7)
     policy = changed("Schema changes go through", "Schema changes must go through")
     conversation = playbook(admitted(seven)) << recorded(Pending) << AwaitGrant >> granted(seven, policy)
-    conversation << recorded(Decided, seal=True)
+    conversation = conversation << recorded(Decided, seal=True)
     assert isinstance(conversation.current, Consume)
 
 
@@ -278,6 +278,6 @@ def test_an_approved_write_carries_its_bound() -> None:
     conversation = (
         playbook(admitted(seven)) << recorded(Pending) << AwaitGrant >> answer << recorded(Decided) << Consume
     )
-    conversation >> Consumed() << recorded(Sending)
+    conversation = conversation >> Consumed() << recorded(Sending)
     assert isinstance(conversation.current, Forward)
     assert conversation.current.max_rows == 1
