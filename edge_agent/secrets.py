@@ -43,6 +43,7 @@ _CACHED_LENGTH = 16 << 10  # bytes; longer ones are looked at each time
 
 
 # Looked at for every event, so one set look-up where an isinstance of a union costs ten.
+_WITH_OPERATION = (Sending, Decided, Pending, Prepared)
 _WITHOUT_OPERATION = frozenset({Finished, Noted, SessionOpened, SessionClosed})
 
 
@@ -97,7 +98,7 @@ class Vault:
         """`body` with secrets replaced and the originals sealed; the same object if it holds none."""
         if type(body) in _WITHOUT_OPERATION:
             return body
-        if not isinstance(body, Sending | Decided | Pending | Prepared) or body.operation is None:
+        if not isinstance(body, _WITH_OPERATION) or body.operation is None:
             return body
         operation = self._operation(body.operation)
         before = "" if isinstance(body, Prepared) else body.rewritten_from

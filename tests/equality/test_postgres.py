@@ -165,7 +165,7 @@ async def _asyncpg(parameters: dict[str, str]) -> Transcript:
 
 
 def through_psql(parameters: dict[str, str]) -> Transcript:
-    """The simple protocol and psql's own rendering, errors verbose."""
+    """The simple protocol and psql's own rendering."""
     environment = {**os.environ} | {
         f"PG{name}": value
         for name, value in zip(
@@ -178,7 +178,7 @@ def through_psql(parameters: dict[str, str]) -> Transcript:
         if "unterminated" not in statement
     )
     done = subprocess.run(
-        ["psql", "-X", "-v", "VERBOSITY=verbose", "-P", "pager=off", "-f", "-"],
+        ["psql", "-X", "-v", "VERBOSITY=default", "-P", "pager=off", "-f", "-"],
         input=script, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
     )  # fmt: skip
     parts = re.sub(r"PID \d+", "PID", done.stdout).split(">>> ")

@@ -6,8 +6,11 @@ is whether nothing of the operation takes effect, is the session's task; here ar
 
 from edge_agent.protocols.postgres import messages as m
 from gateway_kernel.commands import REVIEW_LIMIT, REVIEW_UNAVAILABLE, Refuse
+from gateway_kernel.judge import UNREADABLE
+from gateway_kernel.parse.sql.tree import UnparsedError, parsed
 
 INSUFFICIENT_PRIVILEGE = "42501"
+SYNTAX_ERROR = "42601"
 NOT_IN_PREREQUISITE_STATE = "55000"
 QUERY_CANCELED = "57014"
 ADMIN_SHUTDOWN = "57P01"
@@ -52,6 +55,8 @@ def notice(text: str, *, detail: str = "", hint: str = "") -> bytes:
 def refused(refusal: Refuse) -> bytes:
     """The gate's refusal: the rule in DETAIL, what can be done in HINT."""
     verdict = refusal.verdict
+    if verdict.rules == (UNREADABLE,) and (complaint := _complaint(refusal.operation.text)):
+        return complaint
     rules = ", ".join(verdict.rules) or "default"
     if refusal.held:
         return error(
@@ -69,6 +74,18 @@ def refused(refusal: Refuse) -> bytes:
         detail=verdict.reason or f"Rule {rules} does not allow this operation.",
         hint=hint,
     )
+
+
+def _complaint(text: str) -> bytes:
+    """What PostgreSQL itself says of a text that its grammar does not accept; empty if the grammar accepts it."""
+    try:
+        parsed(text)
+    except UnparsedError as unparsed:
+        if unparsed.complaint:
+            fields = [("S", "ERROR"), ("V", "ERROR"), ("C", SYNTAX_ERROR), ("M", unparsed.complaint)]
+            fields += [("P", str(unparsed.position))] if unparsed.position else []
+            return m.report(m.ERROR_RESPONSE, fields)
+    return b""
 
 
 def waiting(review: str, url: str) -> bytes:

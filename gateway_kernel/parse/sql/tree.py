@@ -35,7 +35,15 @@ _SET_OPERATIONS = frozenset((pg.Token.UNION, pg.Token.INTERSECT, pg.Token.EXCEPT
 
 
 class UnparsedError(SallyportError):
-    """The text cannot be read. The message is one sentence for the refusal, without the text itself."""
+    """The text cannot be read. The message is one sentence for the refusal.
+
+    Where the grammar itself refused it, `complaint` is PostgreSQL's own message and `position` the character it points at, from 1.
+    """
+
+    def __init__(self, sentence: str, complaint: str = "", position: int = 0) -> None:
+        super().__init__(sentence)
+        self.complaint = complaint
+        self.position = position
 
 
 def parsed(text: str) -> pg.ParseResult:
@@ -62,7 +70,8 @@ def _parse(text: str) -> pg.ParseResult:
             raise UnparsedError("The statement is nested too deeply to be judged.")
         return postgast.parse(text)
     except postgast.PgQueryError as error:
-        raise UnparsedError(f"PostgreSQL's grammar does not accept the statement: {error}.") from None
+        sentence = f"PostgreSQL's grammar does not accept the statement: {error}."
+        raise UnparsedError(sentence, error.message, error.cursorpos) from None
     except DecodeError:
         raise UnparsedError("The statement is nested too deeply to be judged.") from None
 
