@@ -15,7 +15,7 @@ from edge_agent.protocols.postgres import catalogue as questions
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres.answers import Answers
 from edge_agent.protocols.postgres.expect import Expect
-from edge_agent.protocols.postgres.names import query_of
+from edge_agent.protocols.postgres.names import Cursor, Statement, agree, declared, query_of
 from edge_agent.protocols.postgres.states import FAILED, FREE, IDLE, LOOKUP
 from gateway_kernel.model import Facts, Json, Operation
 from gateway_kernel.parse.sql.catalogue import Question
@@ -34,6 +34,10 @@ MAX_TEMPLATES = 1000
 
 _OURS = b"_sallyport"
 _MAY_BE_READ_ONLY = frozenset(("BEGIN", "START", "START TRANSACTION", "SET"))
+_FETCHES = frozenset(("FETCH", "MOVE"))
+_ANALYSE_AGAIN = b"DISCARD PLANS"
+"""The server analyses every prepared statement anew before it runs again, under the names that hold then. It is harmless anywhere."""
+
 _NAMING_WORDS = ("execute", "fetch", "move")
 _CONTEXT = b"""/* sallyport context */ SELECT pg_catalog.json_build_object(
  'role', current_user, 'database', pg_catalog.current_database(),
@@ -58,7 +62,9 @@ class Lookup:
         self._known = False
         self._dirty = False  # something changed the context in this transaction: its end may change it back
         self._names_known = True
-        self._cursors: dict[str, str] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._declared: dict[str, Json] = {}  # the catalogue under which each cursor was declared
+        self._epoch = 0  # counts what changed the meaning of names
         self._cache = Answers()
         self._templates: dict[tuple[str, bool], Template] = {}
         self._shapes = Shapes()
@@ -73,7 +79,11 @@ class Lookup:
         facts = run.operation.facts
         self._cache.after(facts, in_transaction=self._session.status != IDLE or self._session.in_block)
         traits = run.traits
+        if "DECLARE" in traits.verbs and not run.error:
+            for name in declared(run.operation.text):
+                self._declared[name] = run.operation.context.get("catalogue")
         if traits.meaning:
+            self._epoch += 1
             self.forget()
             self._dirty = True
         elif self._dirty and any(verb.startswith("ROLLBACK") for verb in traits.verbs):
@@ -93,7 +103,9 @@ class Lookup:
 
     def transaction_ended(self) -> None:
         self.transaction_read_only = False
-        self._cursors = {}
+        if self._cursors:  # those WITH HOLD stay
+            self._cursors = {}
+            self._names_known = False
         if self._dirty:
             self._dirty = False
             self.forget()
@@ -114,15 +126,19 @@ class Lookup:
         """True if the session has a cursor of this name."""
         return name.decode(errors="replace") in self._cursors
 
-    def template(self, text: str) -> Template | None:
-        """Context and facts of a text (of its shape's first text: they are the same); None if the server was asked and the message comes again."""
+    def template(self, text: str, bound: Statement | None = None) -> Template | None:
+        """Context and facts of a text (of its shape's first text: they are the same); None if the server was asked and the message comes again.
+
+        `bound` is the prepared statement that is to run, if it is one.
+        """
         session = self._session
         askable = session.status != FAILED
         if not self.current():
             return None
         now = session.gateway.now()
         text = self._shapes.representative(text)
-        statement = self._text_behind(text)
+        behind = self._behind(text)
+        statement = behind.query if isinstance(behind, Cursor) else behind.upstream if behind is not None else ""
         document, missing = self._cache.gather(text, now, statement)
         if missing and askable and self._rounds < MAX_ROUNDS:
             self._rounds += 1
@@ -130,9 +146,16 @@ class Lookup:
             self._ask(queries, lambda answers: self._take(missing, answers))
             return None
         self._rounds = 0
+        if isinstance(behind, Cursor):
+            statement, document = self._opened(behind, text, document)
+            behind = None
+        stale = [it for it in (bound, behind) if it is not None and not it.means(document)]
+        if stale and askable:
+            self._ask([_ANALYSE_AGAIN], lambda _: _analysed(stale, document), valued=False)
+            return None
         key = (text, session.in_block)
         found = self._templates.get(key)
-        if found is not None and found[0]["catalogue"] is document:
+        if found is not None and found[0]["catalogue"] is document and found[0].get("statement", "") == statement:
             return found
         context = {**self._context, "in_transaction": session.in_block, "catalogue": document}
         if statement:
@@ -144,35 +167,36 @@ class Lookup:
             self._templates[key] = template
         return template
 
-    def _text_behind(self, text: str) -> str:
-        """The text under the name that an EXECUTE, FETCH or MOVE uses; "" if it uses none, or more than one can be meant."""
+    def _behind(self, text: str) -> Statement | Cursor | None:
+        """What stands under the name that an EXECUTE, FETCH or MOVE uses; None if it uses none, or more than one can be meant."""
         if text in self._plain:
-            return ""
+            return None
         lowered = text.lower()
         if not any(word in lowered for word in _NAMING_WORDS):
             if len(self._plain) >= MAX_TEMPLATES:
                 self._plain.clear()
             self._plain.add(text)
-            return ""
-        try:
-            tree = parsed(text)
-        except UnparsedError:
-            return ""
-        walks = [walked(raw.stmt) for raw in tree.stmts]
-        names = {use.name for walk in walks for use in walk.uses if isinstance(use, Bound)}
-        verbs = {verb for walk in walks for verb in walk.verbs}
-        if len(names) != 1 or ("EXECUTE" in verbs and verbs & {"FETCH", "MOVE"}):
-            return ""
+            return None
+        names, verbs = _names_in(text)
+        if len(names) != 1 or ("EXECUTE" in verbs and verbs & _FETCHES):
+            return None
         name = names.pop()
-        if verbs & {"FETCH", "MOVE"}:
-            return self._cursors.get(name, "")
-        statement = self._session.statements.get(name.encode())
-        return statement.upstream if statement is not None else ""
+        return self._cursors.get(name) if verbs & _FETCHES else self._session.statements.get(name.encode())
+
+    def _opened(self, cursor: Cursor, text: str, document: dict[str, Json]) -> tuple[str, dict[str, Json]]:
+        """The query of a cursor and the catalogue that it was opened under: what its names meant then, it returns. "" if nobody knows."""
+        if cursor.meaning is None and cursor.epoch == self._epoch:
+            cursor.meaning = document
+        if not isinstance(cursor.meaning, dict):
+            return "", document
+        if _names_in(text)[1] <= _FETCHES:
+            return cursor.query, cursor.meaning
+        return (cursor.query if agree(cursor.meaning, document) else ""), document
 
     # How it asks
 
-    def _ask(self, queries: Sequence[bytes], take: Callable[[list[Any]], None]) -> None:
-        """Ask questions of one row with one column of JSON each. Everything of the client waits for the answers."""
+    def _ask(self, queries: Sequence[bytes], take: Callable[[list[Any]], None], *, valued: bool = True) -> None:
+        """Ask questions of one row with one column of JSON each (of none, unless `valued`). Everything of the client waits for the answers."""
         session = self._session
         rows = [Expect(m.EXECUTE, shown=False) for _ in queries]
         failed = False
@@ -186,7 +210,7 @@ class Lookup:
             if failed:
                 self._failed(alone)
             else:
-                take([_only_value(row.rows) for row in rows])
+                take([_only_value(row.rows) for row in rows] if valued else [])
 
         alone = (
             not session.sent
@@ -223,13 +247,30 @@ class Lookup:
         self._names_known = True
         document = msgspec.json.decode(answers[0])
         self._session.statements.agree([tuple(row) for row in document["statements"] or ()])
-        self._cursors = {name: query_of(text) for name, text in document["cursors"] or ()}
+        cursors: list[tuple[str, str]] = document["cursors"] or []
+        self._declared = {name: self._declared[name] for name, _ in cursors if name in self._declared}
+        self._cursors = {name: Cursor(query_of(text), self._declared.get(name), self._epoch) for name, text in cursors}
         self._templates.clear()
 
     def _take(self, asked: tuple[Question, ...], answers: list[Any]) -> None:
         now = self._session.gateway.now()
         for question, answer in zip(asked, answers, strict=True):
             self._cache.absorb(question, answer, now)
+
+
+def _names_in(text: str) -> tuple[set[str], set[str]]:
+    """The names of statements and cursors that a text uses, and its verbs."""
+    try:
+        walks = [walked(raw.stmt) for raw in parsed(text).stmts]
+    except UnparsedError:
+        return set(), set()
+    names = {use.name for walk in walks for use in walk.uses if isinstance(use, Bound)}
+    return names, {verb for walk in walks for verb in walk.verbs}
+
+
+def _analysed(statements: list[Statement], document: Json) -> None:
+    for statement in statements:
+        statement.meaning = document
 
 
 _facts: dict[Facts, Facts] = {}

@@ -1,6 +1,8 @@
-"""The prepared statements of a session: one table for the protocol's and for SQL's, since the server has one name space for both.
+"""The names of a session: prepared statements, in one table for the protocol's and for SQL's, since the server has one name space for
+both, and cursors.
 
-A name that is not in here is unknown, and what is unknown is denied.
+A name that is not in here is unknown, and what is unknown is denied. What stands behind a name was analysed by the server when it was made:
+a temporary table that hides another one later does not change it [ran]. So each name carries what the catalogue said then.
 """
 
 import msgspec
@@ -8,14 +10,64 @@ import postgast
 from google.protobuf.message import DecodeError
 from postgast import pg_query_pb2 as pg
 
+from gateway_kernel.model import Json
+from gateway_kernel.parse.sql.tree import UnparsedError, parsed
+
 
 class Statement(msgspec.Struct):
-    """A prepared statement: the client's text, the text that stands upstream (a rewrite may differ), parameter types if known."""
+    """A prepared statement: the client's text, the text that stands upstream (a rewrite may differ), parameter types if known.
+
+    `meaning` is the catalogue under which the server analysed it last, None if nobody knows: before it runs under another one,
+    the server must analyse it again.
+    """
 
     text: str
     upstream: str
     types: tuple[int, ...] = ()
     sql: bool = False
+    meaning: Json = None
+
+    def means(self, catalogue: Json) -> bool:
+        """True if the server analysed it under this catalogue."""
+        if self.meaning is catalogue:
+            return True
+        if self.meaning is None or self.meaning != catalogue:
+            return False
+        self.meaning = catalogue  # equal: found by identity the next time
+        return True
+
+
+class Cursor(msgspec.Struct):
+    """A cursor: its query, and the catalogue under which it was opened, which holds as long as it is open.
+
+    A cursor that no DECLARE of the client made (a function's, or a portal) has none; it is traced as long as `epoch` is the session's.
+    """
+
+    query: str
+    meaning: Json = None
+    epoch: int = 0
+
+
+def declared(text: str) -> list[str]:
+    """The names of the cursors that a text declares."""
+    try:
+        statements = parsed(text).stmts
+    except UnparsedError:
+        return []
+    return [raw.stmt.declare_cursor_stmt.portalname for raw in statements if raw.stmt.HasField("declare_cursor_stmt")]
+
+
+def agree(one: Json, other: Json) -> bool:
+    """True if two catalogues say the same of everything that both speak of."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return False
+    for kind, answers in one.items():
+        others = other.get(kind, {})
+        if not isinstance(answers, dict) or not isinstance(others, dict):
+            return False
+        if any(key in others and others[key] != answer for key, answer in answers.items()):
+            return False
+    return True
 
 
 class Statements:

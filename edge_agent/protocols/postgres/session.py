@@ -173,7 +173,7 @@ class PostgresSession:
         if verdict.denies and not self._observed(verdict):
             self.refuse_with(refusal.refused(Refuse(operation, verdict)), query=False)
             return
-        statement = Statement(text, judgement.operation.text, parsed.types)
+        statement = Statement(text, judgement.operation.text, parsed.types, meaning=operation.context.get("catalogue"))
         before = self.statements.get(parsed.name)
         self.statements.put(parsed.name, statement)
 
@@ -291,7 +291,7 @@ class PostgresSession:
         self, text: str, raw: bytes, kind: int, bound: m.Bind | None = None, statement: Statement | None = None
     ) -> Operation | None:
         """The operation that this message means; None if it was refused, or waits for a lookup and comes again."""
-        template = self.lookup.template(text)
+        template = self.lookup.template(text, statement)
         if template is None:
             self.put_back(kind, raw)
             return None
