@@ -1,12 +1,15 @@
 """Places where a test may kill this process, to prove that a crash there loses nothing.
 
-`SALLYPORT_FAILPOINT=name` kills at the first visit, `name:3` at the third. Without that variable a failpoint costs one comparison. The
-names are enumerated in `NAMES`, so that a kill test can walk all of them.
+`SALLYPORT_FAILPOINT=name` kills at the first visit, `name:3` at the third. `SALLYPORT_FAILPOINT_FILE=path` names the point in a file
+instead, which may be written while the process runs and is removed right before the kill, so that the next start lives and the test knows
+that the point was reached. Without those variables a failpoint costs one comparison. The names are enumerated in `NAMES`, so that a kill
+test can walk all of them.
 """
 
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 STORE_WRITES = (
     "submit",
@@ -34,20 +37,38 @@ NAMES = frozenset(
     + ["notifier.before_send", "notifier.after_send"]
 )
 
-_armed, _, _count = os.environ.get("SALLYPORT_FAILPOINT", "").partition(":")
+FILE = os.environ.get("SALLYPORT_FAILPOINT_FILE", "")
+
+_asked = os.environ.get("SALLYPORT_FAILPOINT", "")
 _visits: Counter[str] = Counter()
 
 
 def reach(name: str) -> None:
     """Kill this process with SIGKILL if it was asked to die here."""
-    if not _armed or name != _armed:
+    global _asked
+    if FILE and (written := _written()) != _asked:
+        _asked = written
+        _visits.clear()
+    if not _asked:
+        return
+    point, _, count = _asked.partition(":")
+    if name != point:
         return
     _visits[name] += 1
-    if _visits[name] >= int(_count or 1):
+    if _visits[name] >= int(count or 1):
+        if FILE:
+            Path(FILE).unlink(missing_ok=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def reach_write(name: str, side: str) -> None:
     """The failpoint beside a commit of the store; writes that have none (registry changes) pass."""
-    if _armed:
+    if FILE or _asked:
         reach(f"store.{name}.{side}_commit")
+
+
+def _written() -> str:
+    try:
+        return Path(FILE).read_text()
+    except FileNotFoundError:
+        return ""

@@ -48,8 +48,9 @@ VARIABLES = (
     "SALLYPORT_WEBHOOK_URL",
     "SALLYPORT_WEBHOOK_SECRET",
     "SALLYPORT_FAILPOINT",
+    "SALLYPORT_FAILPOINT_FILE",
 )
-"""Every variable that the control plane reads; the last one is for `failpoints` alone."""
+"""Every variable that the control plane reads; the last two are for `failpoints` alone."""
 
 
 def read(environment: Mapping[str, str]) -> Settings:

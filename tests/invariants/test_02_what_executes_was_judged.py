@@ -1,7 +1,7 @@
 """2. What executes is byte for byte what was judged and approved: statement, parameters, streamed input, target, role."""
 
 from gateway_kernel.audit import Decided, Pending
-from tests.support.world import GUARDED, World, bodies, decide, open_review, recordings, reviews, sending
+from tests.support.world import GUARDED, World, bodies, decide, eventually, open_review, recordings, reviews, sending
 
 
 def test_the_upstream_ran_exactly_what_the_approver_saw(world: World) -> None:
@@ -13,8 +13,11 @@ def test_the_upstream_ran_exactly_what_the_approver_saw(world: World) -> None:
         decide(world, review)
     assert not answer[0].refused, answer[0].text
     assert shown == command
-    ran = [text for text in world.journal() if world.commands.marks["increment"] in text]
-    assert ran == [command]
+
+    def ran() -> list[str]:
+        return [text for text in world.journal() if world.commands.marks["increment"] in text]
+
+    assert eventually(ran, "the upstream's journal tells it") == [command]
     decided = [body for recording in recordings(world) for body in bodies(recording, Decided) if body.grant]
     assert [body.operation.text for body in decided] == [command]
     pending = [body for recording in recordings(world) for body in bodies(recording, Pending)]

@@ -1,8 +1,18 @@
 """6. The owner never approves for the agent; one person counts once, whatever groups they are in."""
 
-from gateway_kernel.model import Instant
 from sallyport.client import ControlPlaneError
-from tests.support.world import APPROVER, GUARDED, OWNER, SECOND, World, decide, open_review, reviews, sending
+from tests.support.world import (
+    APPROVER,
+    GUARDED,
+    OWNER,
+    SECOND,
+    World,
+    decide,
+    open_review,
+    push_policy,
+    reviews,
+    sending,
+)
 
 TWO = "approvers: [dba], expires: 1h"
 
@@ -31,8 +41,8 @@ def test_the_owner_changes_nothing(world: World) -> None:
 def test_one_person_counts_once(world: World) -> None:
     """With a quorum of two, the same person twice is one; a second person completes it."""
     policy = world.stack.admin().get("/v1/policies/active")["text"]
-    world.stack.push_policy(policy.replace(TWO, "approvers: [dba], quorum: 2, expires: 1h"))
-    count: Instant = world.counter()
+    push_policy(world, policy.replace(TWO, "approvers: [dba], quorum: 2, expires: 1h"))
+    count = world.counter()
     try:
         with world.connect(GUARDED) as agent, sending(agent, world.commands.increment) as answer:
             review = open_review(world)
@@ -44,4 +54,4 @@ def test_one_person_counts_once(world: World) -> None:
         assert not answer[0].refused, answer[0].text
         assert world.counter() == count + 1
     finally:
-        world.stack.push_policy(policy)
+        push_policy(world, policy)

@@ -1,6 +1,7 @@
 """The PostgreSQL world: a real server, psycopg as the agent, the server's own log as the journal."""
 
 import contextlib
+import socket
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, LiteralString, cast
@@ -9,7 +10,21 @@ import psycopg
 
 from sallyport.local_postgres import Postgres
 from sallyport.stack import Stack
-from tests.support.world import AGENT, FREE, GUARDED, POLICY, Answer, Commands, prepared
+from tests.support.world import (
+    AGENT,
+    FREE,
+    GUARDED,
+    PATIENCE,
+    POLICY,
+    Answer,
+    Commands,
+    begin,
+    eventually,
+    failpoint,
+    kill,
+    kill_edge,
+    prepared,
+)
 
 SCHEMA = """
 CREATE TABLE counter (id int PRIMARY KEY, n int NOT NULL);
@@ -20,6 +35,8 @@ CREATE TABLE notes (id serial PRIMARY KEY, note text);
 GRANT ALL ON ALL TABLES IN SCHEMA public TO app_role;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app_role;
 """
+REFUSED = {"42501", "55000", "54000", "53400", "58000"}
+"""Denied; waits for people; too large to be judged; too many reviews; not to be recorded."""
 SECRET = "AKIAIOSFODNN7EXAMPLE"
 
 
@@ -41,7 +58,7 @@ class PostgresConnection:
         except psycopg.Error as error:
             fields = (error.sqlstate, str(error), error.diag.message_detail, error.diag.message_hint)
             text = " | ".join(str(field) for field in fields if field)
-            return Answer(text, refused=error.sqlstate in {"42501", "55000"}, lost=self.connection.closed)
+            return Answer(text, refused=error.sqlstate in REFUSED, lost=self.connection.closed)
 
 
 class PostgresWorld:
@@ -65,19 +82,49 @@ class PostgresWorld:
         self.stack, self.postgres, self.database, self.home = stack, postgres, database, home
         self.injected = postgres.password
         self.address = "127.0.0.1:0"
+        self.since = self.kills = 0
+        self.journal_before = 0
+        self.plain = True  # the edge runs with nothing added to its settings
 
-    def start_edge(self, **environment: str) -> None:
-        """Start on the address of the first start."""
-        upstream = f"postgresql://app_role@{self.postgres.host}:{self.postgres.port}/{self.database}?sslmode=disable"
+    def start_edge(self, settings: str = "", *, upstream: int = 0, control: str = "") -> None:
+        """Start on the address of the first start; an edge that runs is killed first."""
+        if self.stack.edge is not None and self.stack.edge.process.poll() is None:
+            kill_edge(self)
+        port = upstream or self.postgres.port
+        target = f"postgresql://app_role@{self.postgres.host}:{port}/{self.database}?sslmode=disable"
         entry = "- {{name: {name}, protocol: postgres, upstream: '{upstream}', credential: env://UPSTREAM_PASSWORD}}\n"
         config = self.home / "edge.yaml"
         config.write_text(
-            f"control_plane: {{url: {self.stack.url}}}\ndata_dir: {self.home}/edge\nhold: 60s\n"
+            f"control_plane: {{url: {control or self.stack.url}}}\ndata_dir: {self.home}/edge\nhold: 60s\n{settings}health: 127.0.0.1:0\n"
             f"listeners: {{postgres: {self.address}}}\nresources:\n"
-            + "".join(entry.format(name=name, upstream=upstream) for name in (FREE, GUARDED))
+            + "".join(entry.format(name=name, upstream=target) for name in (FREE, GUARDED))
         )
-        bound = self.stack.start_edge(config, UPSTREAM_PASSWORD=self.injected, **environment)
+        file = str(failpoint(self, "edge"))
+        bound = self.stack.start_edge(config, UPSTREAM_PASSWORD=self.injected, SALLYPORT_FAILPOINT_FILE=file)
         self.address = bound["postgres"]
+        self.plain, self.kills = not (settings or upstream or control), 0
+
+    def fresh(self) -> None:
+        """See `World`."""
+        edge = self.stack.edge
+        if not self.plain or self.kills >= PATIENCE or edge is None or edge.process.poll() is not None:
+            self.start_edge()
+        eventually(self._listens, "the edge accepts connections")
+        begin(self)
+        self.journal_before = 0
+        self.journal_before = len(self.journal())
+
+    def _listens(self) -> bool:
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), 5).close()
+        except ConnectionError:
+            return False
+        return True
+
+    def padded(self, command: str, size: int) -> str:
+        """A comment behind it."""
+        return f"{command} -- {'x' * size}"
 
     @contextlib.contextmanager
     def connect(self, resource: str, *, key: str = "") -> Generator[PostgresConnection]:
@@ -85,10 +132,13 @@ class PostgresWorld:
         host, _, port = self.address.rpartition(":")
         notices: list[str] = []
         secret = key or (self.stack.keys / f"agent-{AGENT}").read_text().strip()
-        connection = psycopg.connect(
-            host=host, port=port, user=AGENT, password=secret, dbname=resource, sslmode="disable",
-            autocommit=True, connect_timeout=15, application_name="worker",
-        )  # fmt: skip
+        try:
+            connection = psycopg.connect(
+                host=host, port=port, user=AGENT, password=secret, dbname=resource, sslmode="disable",
+                autocommit=True, connect_timeout=15, application_name="worker",
+            )  # fmt: skip
+        except psycopg.OperationalError as error:
+            raise ConnectionError(str(error)) from error
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         with contextlib.closing(connection):
             yield PostgresConnection(connection, notices)
@@ -99,9 +149,10 @@ class PostgresWorld:
 
     def journal(self) -> list[str]:
         """What the server executed for the injected role."""
-        return [
+        ran = [
             ran.text for ran in self.postgres.journal(self.database) if ran.role == "app_role" and ran.kind != "error"
         ]
+        return ran[self.journal_before :]
 
 
 @contextlib.contextmanager
@@ -116,6 +167,9 @@ def postgres_world(
             world = PostgresWorld(stack, postgres, database, home)
             if start:
                 world.start_edge()
-            yield world
+            try:
+                yield world
+            finally:
+                kill(world)
     finally:
         postgres.drop_database(database)
