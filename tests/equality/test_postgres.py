@@ -102,16 +102,18 @@ type Transcript = list[tuple[str, Any]]
 def through_psycopg(parameters: dict[str, str], *, binary: bool) -> Transcript:
     """Extended protocol where a statement allows it; text or binary results."""
     told: Transcript = []
+    notices: list[Any] = []
     with psycopg.connect(**parameters, autocommit=True, connect_timeout=15) as connection:  # type: ignore[arg-type]
-        connection.add_notice_handler(lambda notice: told.append(("notice", (notice.severity, notice.message_primary))))
+        connection.add_notice_handler(lambda notice: notices.append((notice.severity, notice.message_primary)))
         for statement in CORPUS:
             cursor = connection.cursor(binary=binary)
+            notices.clear()
             try:
                 # An empty parameter tuple makes psycopg use the extended protocol.
                 cursor.execute(cast("LiteralString", statement), () if "%" not in statement else None)
-                told.append((statement, _seen(cursor)))
+                told.append((statement, (_seen(cursor), notices.copy())))
             except psycopg.Error as error:
-                told.append((statement, _complaint(error)))
+                told.append((statement, (_complaint(error), notices.copy())))
     return told
 
 
@@ -182,7 +184,7 @@ def through_psql(parameters: dict[str, str]) -> Transcript:
         input=script, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
     )  # fmt: skip
     parts = re.sub(r"PID \d+", "PID", done.stdout).split(">>> ")
-    return [(part.split("\n", 1)[0], part) for part in parts]
+    return [(CORPUS[int(part.split("\n", 1)[0])], part) for part in parts[1:]]
 
 
 CLIENTS: dict[str, Callable[[dict[str, str]], Transcript]] = {
@@ -193,12 +195,32 @@ CLIENTS: dict[str, Callable[[dict[str, str]], Transcript]] = {
 }
 
 
+OPAQUE = ("add_one", "shout", "people_like", "two()", "DO $$", "bump", "nowhere")
+"""Code of the database's users may read what is masked: under a masking policy its results and messages are withheld.
+
+So are the messages about names that nobody knows, which may come to mean anything (docs/masking-sql.md).
+"""
+REDUCED = ("VALUES (999, 1)", "VALUES (1, -1)", "much too long", "TRUNCATE people")
+"""A trigger of a user's stands on this table: what the server says of it is reduced to SQLSTATE and constraint."""
+BLIND = ("::pair", "tsquery", "tsvector", "jsonpath", "circle", "regclass", "SELECT p FROM", "xml", "ROW(1,")
+"""Binary values of types that no detector can read are withheld where a policy demands detection (docs/masking.md)."""
+
+
+def compared(transcript: Transcript, policy: str, client: str) -> Transcript:
+    """What must be equal: all of it, but for what a masking policy must withhold although no masked column is named."""
+    if policy == "plain":
+        return transcript
+    withheld = OPAQUE + REDUCED + (BLIND if client in {"psycopg-binary", "asyncpg"} else ())
+    return [told for told in transcript if not any(word in told[0] for word in withheld)]
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_client_sees_the_same_with_and_without_the_gateway(twins: Twins, client: str, policy: str) -> None:
     """Statement by statement: rows, column names and types, command tags, errors with all their fields, notices."""
     with twins.pair(policy) as (direct, edge):
         expected, seen = CLIENTS[client](direct), CLIENTS[client](edge)
+    expected, seen = (compared(transcript, policy, client) for transcript in (expected, seen))
     differences = [(one, other) for one, other in zip(expected, seen, strict=False) if one != other]
     assert not differences, "\n".join(f"{one}\n  but through the edge\n{other}\n" for one, other in differences[:12])
     assert len(expected) == len(seen)

@@ -7,6 +7,7 @@ is whether nothing of the operation takes effect, is the session's task; here ar
 from edge_agent.protocols.postgres import messages as m
 from gateway_kernel.commands import REVIEW_LIMIT, REVIEW_UNAVAILABLE, Refuse
 from gateway_kernel.judge import UNREADABLE
+from gateway_kernel.parse.sql.effects import UNKNOWN_NAME
 from gateway_kernel.parse.sql.tree import UnparsedError, parsed
 
 INSUFFICIENT_PRIVILEGE = "42501"
@@ -55,7 +56,7 @@ def notice(text: str, *, detail: str = "", hint: str = "") -> bytes:
 def refused(refusal: Refuse) -> bytes:
     """The gate's refusal: the rule in DETAIL, what can be done in HINT."""
     verdict = refusal.verdict
-    if verdict.rules == (UNREADABLE,) and (complaint := _complaint(refusal.operation.text)):
+    if verdict.rules == (UNREADABLE,) and (complaint := _complaint(refusal.operation.text, verdict.reason)):
         return complaint
     rules = ", ".join(verdict.rules) or "default"
     if refusal.held:
@@ -76,15 +77,23 @@ def refused(refusal: Refuse) -> bytes:
     )
 
 
-def _complaint(text: str) -> bytes:
-    """What PostgreSQL itself says of a text that its grammar does not accept; empty if the grammar accepts it."""
+def _complaint(text: str, problem: str) -> bytes:
+    """What PostgreSQL itself says of a text that can never run: one its grammar refuses, or a name it does not know. Empty for any other."""
     try:
-        parsed(text)
+        tree = parsed(text)
     except UnparsedError as unparsed:
         if unparsed.complaint:
             fields = [("S", "ERROR"), ("V", "ERROR"), ("C", SYNTAX_ERROR), ("M", unparsed.complaint)]
             fields += [("P", str(unparsed.position))] if unparsed.position else []
             return m.report(m.ERROR_RESPONSE, fields)
+        return b""
+    if len(tree.stmts) != 1 or not problem.startswith(UNKNOWN_NAME):
+        return b""
+    statement = tree.stmts[0].stmt
+    if statement.WhichOneof("node") == "execute_stmt":
+        return error(INVALID_STATEMENT_NAME, f'prepared statement "{statement.execute_stmt.name}" does not exist')
+    if statement.WhichOneof("node") == "fetch_stmt":
+        return error(INVALID_CURSOR_NAME, f'cursor "{statement.fetch_stmt.portalname}" does not exist')
     return b""
 
 
@@ -96,6 +105,8 @@ def waiting(review: str, url: str) -> bytes:
 def reduced(raw: bytes) -> bytes:
     """An ErrorResponse or NoticeResponse that touches a masked relation: severity, SQLSTATE and the constraint's name only."""
     fields = m.read_report(raw)
+    if fields.get("C", "").startswith("42") and "P" in fields and "W" not in fields:
+        return raw  # raised while the statement itself was analysed: it quotes the statement and names, never a row
     return m.report(
         raw[0],
         (

@@ -49,6 +49,9 @@ SESSION, SCHEMA, PRIVILEGE = EffectKind.SESSION, EffectKind.SCHEMA, EffectKind.P
 MAX_DEPTH = 32
 """Views within views, cascades within cascades: beyond it nobody reads along, and the operation is refused."""
 
+UNKNOWN_NAME = "Nothing is known of the prepared statement or cursor"
+"""How the problem of an EXECUTE or FETCH begins whose name nobody gave."""
+
 QUIET = frozenset(
     "set:" + name
     for name in (
@@ -107,6 +110,7 @@ class Expansion(Names):
         self.statements = 0
         self.has_where = False
         self._statement = statement
+        self._names_given: set[str] = set()
         self._done: set[tuple[Use, str]] = set()
         self._depth = 0
 
@@ -127,6 +131,7 @@ class Expansion(Names):
             walk = walked(raw.stmt)
             before = len(self.effects)
             self._all(walk, "", listed=True)
+            self._names_given |= _names_given(raw.stmt)
             self.verbs += walk.verbs
             filtered += _where(raw.stmt, walk)
             if barrier and any(not isinstance(use, Direct | ColumnUse) for use in walk.uses):
@@ -209,8 +214,10 @@ class Expansion(Names):
             self._inner("SELECT " + text, via, relation, constants=constants)
 
     def _bound(self, name: str) -> None:
+        if name in self._names_given:
+            return  # this text itself gave the name, and what stands behind it was expanded there
         if not self._statement:
-            self.problems.append(f"Nothing is known of the prepared statement or cursor {name!r}.")
+            self.problems.append(f"{UNKNOWN_NAME} {name!r}.")
             return
         self._inner(self._statement, "", listed=True)
 
@@ -361,3 +368,14 @@ def _where(statement: pg.Node, walk: Walk) -> list[bool]:
         select = statement.select_stmt
         return [select.HasField("where_clause") and varies(select.where_clause)]
     return []
+
+
+def _names_given(statement: pg.Node) -> set[str]:
+    """The cursor or statement name that DECLARE or PREPARE gives to what later statements of the text run."""
+    match statement.WhichOneof("node"):
+        case "declare_cursor_stmt":
+            return {statement.declare_cursor_stmt.portalname}
+        case "prepare_stmt":
+            return {statement.prepare_stmt.name}
+        case _:
+            return set()
