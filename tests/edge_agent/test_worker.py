@@ -139,7 +139,7 @@ async def test_clocks_ten_minutes_apart_give_a_clear_error(tmp_path: Path, contr
         client = await edge.client()
         answer = await client.asks("delete 7")
         assert answer.startswith("refused review-unavailable")
-        assert "600 s ahead" in answer
+        assert re.search(r"(59\d|600|601) s ahead", answer)
         assert edge.room.ran == []
 
 
