@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from gateway_kernel.audit import Decided, Finished, Noted, Outcome, Pending, Sending, SessionClosed, SessionOpened
