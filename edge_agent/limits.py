@@ -66,6 +66,7 @@ class Counters:
         self._edge = _Holder(edge)
         self._agents: dict[str, _Holder] = {}
         self._resources: dict[str, _Holder] = {}
+        self._pairs: dict[tuple[str, str], tuple[tuple[str, _Holder], ...]] = {}
 
     def configure(self, edge: Limits, agent: Limits, resource: Callable[[str], Limits]) -> None:
         """Use other limits from now on; what is open stays open and counted."""
@@ -83,6 +84,13 @@ class Counters:
                 )
 
     def _holders(self, agent: str, resource: str) -> tuple[tuple[str, _Holder], ...]:
+        """Who counts for this agent at this resource, with how errors call them. Holders last as long as the worker."""
+        holders = self._pairs.get((agent, resource))
+        if holders is None:
+            holders = self._pairs[agent, resource] = self._held(agent, resource)
+        return holders
+
+    def _held(self, agent: str, resource: str) -> tuple[tuple[str, _Holder], ...]:
         by_agent = self._agents.get(agent)
         if by_agent is None:
             by_agent = self._agents[agent] = _Holder(self._agent_limits)
