@@ -208,6 +208,7 @@ class Frontend(asyncio.Protocol):
             text = "the gateway asks for no password without TLS: connect with sslmode=require or better"
             raise _RefusedError(refusal.fatal(refusal.INVALID_AUTHORIZATION, text), text)
         self.write(m.authentication(m.AUTH_CLEARTEXT))
+        self._messages = self.codec.feed(b"")  # a client may send its password without waiting to be asked
         while not self._messages:
             self._messages = self.codec.feed(await self._bytes())
         kind, raw = self._messages.pop(0)
