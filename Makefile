@@ -25,7 +25,9 @@ lint: setup     ## format, style, types, import rules
 
 test: setup     ## lint and every test
 	@$(MAKE) --no-print-directory lint
-	@.venv/bin/pytest $(PYTEST_ARGS)
+	@.venv/bin/pytest $(PYTEST_ARGS) || { \
+	  echo 'What failed is run once more, alone: two busy cores make waits run out.'; \
+	  .venv/bin/pytest -n 0 --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 
 bench: setup    ## ratios against direct connections and peers, saved to bench/latest.json
 	@.venv/bin/python -m bench

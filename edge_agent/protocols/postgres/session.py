@@ -283,6 +283,7 @@ class PostgresSession:
         try:
             return text.decode()
         except UnicodeDecodeError:
+            self._note("not-utf-8", "a statement that is not valid UTF-8 was refused")
             error = refusal.error(refusal.CHARACTER_NOT_IN_REPERTOIRE, "the statement is not valid UTF-8")
             self.refuse_with(error, query=query)
             return None
