@@ -118,6 +118,10 @@ def forms(text: str) -> tuple[str, ...]:
     return FORMS if len(parsed(text).stmts) == 1 else FORMS[:1]
 
 
+NEVER_RAN = frozenset({"26000", "34000", "42601"})
+"""The edge's own answers, in the server's words, to a text that can never run: an unknown name, or no grammar for it."""
+
+
 @pytest.mark.parametrize("evasion", EVASIONS, ids=lambda evasion: evasion.attack)
 def test_an_evasion_gets_nowhere(evasion: Evasion, attacked: Attacked) -> None:
     """In each form: refused or held, or run with what is hidden left out; and nothing is different afterwards."""
@@ -130,7 +134,7 @@ def test_an_evasion_gets_nowhere(evasion: Evasion, attacked: Attacked) -> None:
         received = attacked.tap.take()
         match evasion.verdict:
             case "deny":
-                assert (told.refused, told.error) == (True, "42501"), (form, told)
+                assert (told.refused and told.error == "42501") or told.error in NEVER_RAN, (form, told)
             case "review":
                 # The server may call a text wrong at Parse, before there is a Bind to be held.
                 assert (told.refused and told.error == "55000") or (form, told.error) in WRONG_AT_PARSE, (form, told)
@@ -141,7 +145,7 @@ def test_an_evasion_gets_nowhere(evasion: Evasion, attacked: Attacked) -> None:
         assert not [sign for sign in SIGNS if sign in received], (form, received)
         assert told.usable, f"{form}: the connection cannot be used any more"
         ran = attacked.ran()
-        if told.refused:
+        if told.refused or told.error in NEVER_RAN:
             assert not told.values
             assert [text for text in ran if not text.startswith(OURS)] == []
     assert tell(agent, SESSION) == session

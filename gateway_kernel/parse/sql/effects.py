@@ -111,6 +111,7 @@ class Expansion(Names):
         self.has_where = False
         self._statement = statement
         self._names_given: set[str] = set()
+        self._moved = ""  # the first statement of the text after which names may mean something else
         self._done: set[tuple[Use, str]] = set()
         self._depth = 0
 
@@ -126,7 +127,6 @@ class Expansion(Names):
     def _statements(self, tree: pg.ParseResult) -> None:
         self.statements = len(tree.stmts)
         filtered: list[bool] = []
-        barrier = ""
         for raw in tree.stmts:
             walk = walked(raw.stmt)
             before = len(self.effects)
@@ -134,10 +134,10 @@ class Expansion(Names):
             self._names_given |= _names_given(raw.stmt)
             self.verbs += walk.verbs
             filtered += _where(raw.stmt, walk)
-            if barrier and any(not isinstance(use, Direct | ColumnUse) for use in walk.uses):
-                self._effect(EXECUTE, "", f"names used after {barrier} in the same text")
+            if self._moved and any(not isinstance(use, Direct | ColumnUse) for use in walk.uses):
+                self._effect(EXECUTE, "", f"names used after {self._moved} in the same text")
             if changes_names(list(self.effects)[before:]) or (walk.verbs[:1] and walk.verbs[0] in _ENDS_TRANSACTION):
-                barrier = barrier or (walk.verbs[0] if walk.verbs else "it")
+                self._moved = self._moved or (walk.verbs[0] if walk.verbs else "it")
         self.has_where = bool(filtered) and all(filtered)
         if not tree.stmts:
             self._effect(EffectKind.TRANSACTION, "nothing", "")
@@ -214,8 +214,13 @@ class Expansion(Names):
             self._inner("SELECT " + text, via, relation, constants=constants)
 
     def _bound(self, name: str) -> None:
-        if name in self._names_given:
+        if name in self._names_given and not self._moved:
             return  # this text itself gave the name, and what stands behind it was expanded there
+        if name in self._names_given:
+            self.problems.append(
+                f"What stands behind {name!r} may mean something else after {self._moved} in the same text."
+            )
+            return
         if not self._statement:
             self.problems.append(f"{UNKNOWN_NAME} {name!r}.")
             return

@@ -151,5 +151,5 @@ async def test_observe_mode_forwards_what_would_be_denied(
         assert (await wire.query("SELECT * FROM forbidden")).rows == [(b"1",)]
         assert (await wire.sync(run("SELECT * FROM forbidden"))).rows == [(b"1",)]
         assert (await wire.query("DELETE FROM t WHERE id = 1")).tags == ["DELETE 1"]
-        assert (await wire.query("SELEC")).codes == ["42501"]
+        assert (await wire.query("SELEC")).codes == ["42601"]
         wire.close()

@@ -133,7 +133,7 @@ async def test_unknown_names_are_denied(wire: Wire) -> None:
     assert (await wire.sync(bound)).codes == ["26000"]
     assert (await wire.sync(m.execute(b"ghost"))).codes == ["34000"]
     assert (await wire.sync(m.describe(b"S", b"ghost"))).codes == ["26000"]
-    assert (await wire.query("EXECUTE ghost")).codes == ["42501"]
+    assert (await wire.query("EXECUTE ghost")).codes == ["26000"]
 
 
 async def test_sql_prepare_and_protocol_statements_share_one_name_space(edge: Gate, wire: Wire) -> None:
@@ -178,7 +178,7 @@ async def test_cursors_are_judged_as_their_query(wire: Wire) -> None:
     assert (await wire.query("DECLARE good CURSOR FOR SELECT v FROM t ORDER BY id")).tags == ["DECLARE CURSOR"]
     assert (await wire.query("FETCH 2 FROM good")).rows == [(b"v1",), (b"v2",)]
     assert (await wire.query("MOVE 1 FROM good")).tags == ["MOVE 1"]
-    assert (await wire.query("FETCH FROM nobody")).codes == ["42501"]
+    assert (await wire.query("FETCH FROM nobody")).codes == ["34000"]
     await wire.query("ROLLBACK")
     await wire.query("BEGIN")
     assert (await wire.query("DECLARE bad CURSOR FOR SELECT * FROM forbidden")).codes == ["42501"]
@@ -255,7 +255,7 @@ async def test_parse_is_recorded_and_each_bind_is_an_operation(edge: Gate, wire:
 
 async def test_an_unreadable_text_is_refused_and_recorded(edge: Gate, wire: Wire) -> None:
     """What the parser cannot read is not forwarded."""
-    assert (await wire.query("SELEC 1")).codes == ["42501"]
+    assert (await wire.query("SELEC 1")).codes == ["42601"]
     events = await edge.plane.events(lambda event: isinstance(event.body, Decided))
     assert [event.body.verdict.rules for event in events if isinstance(event.body, Decided)] == [("unreadable",)]
 
