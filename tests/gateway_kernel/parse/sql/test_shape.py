@@ -19,6 +19,8 @@ SHARED = [
     "INSERT INTO t (id, n) VALUES ({}, {}), ({}, {})",
     "UPDATE t SET n = n + {} WHERE id = {}",
     "DELETE FROM t WHERE id = {}",
+    "DELETE FROM t WHERE {} = {}",  # whether it filters must not depend on whether they are equal
+    "DELETE FROM t WHERE id = {} OR {} < {}",
     "SELECT n FROM t WHERE id = {} + {} * n",
 ]
 
