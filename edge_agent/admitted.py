@@ -37,7 +37,7 @@ from gateway_kernel.commands import (
 from gateway_kernel.contract import VERSION, Claim, Submission, without_facts
 from gateway_kernel.gate import Admission
 from gateway_kernel.grant import Grant, SignedGrant
-from gateway_kernel.model import EffectKind, Operation, Session
+from gateway_kernel.model import Operation, Session
 from gateway_kernel.verdict import Decision, Verdict, denial
 
 if TYPE_CHECKING:
@@ -354,11 +354,8 @@ class Admitted:
     # -- upstream and agent -------------------------------------------------------------------------------------------
 
     def _forward(self, command: Forward) -> None:
-        session, driver = self._session, self._driver
         self._forwarded = True
-        session.operations += 1
-        driver.usage.add(session, "operations", 1, driver.now())
-        driver.counts.forwarded += 1
+        self._driver.forwarding(self._session, self._driver.now())
         if failpoints.armed:
             failpoints.reach("forward:before")
         self._channel.forward(command.judgement, command.max_rows, self._done)
@@ -371,25 +368,8 @@ class Admitted:
         if failpoints.armed:
             failpoints.reach("outcome:before")
         self._outcome = result.outcome.value
-        self._count(result)
+        self._driver.finished(self._operation, self._session, result.finished, self._driver.now())
         self._answer(result)
-
-    def _count(self, result: Result) -> None:
-        finished, session, driver = result.finished, self._session, self._driver
-        driver.counts.outcomes[result.outcome] += 1
-        response = finished.response if isinstance(finished, Finished) else None
-        if response is None:
-            return
-        now = driver.now()
-        written = self._operation.facts.has(EffectKind.WRITE, EffectKind.DELETE)
-        if written:
-            session.rows_written += response.rows
-        else:
-            session.rows_read += response.rows
-        session.bytes_read += response.bytes
-        driver.usage.add(session, "rows_written" if written else "rows_read", response.rows, now)
-        driver.usage.add(session, "bytes_read", response.bytes, now)
-        driver.counts.masked += sum(response.masked.values()) if response.masked else 0
 
     def _refuse(self, command: Refuse) -> None:
         self._driver.counts.refused(command.verdict.rules)

@@ -21,7 +21,7 @@ from edge_agent.segments import replace_file
 from edge_agent.settings import ResourceSettings, Settings
 from gateway_kernel.contract import VERSION, AgentKey, Bundle, SignedBundle, bundle_bytes, decode, encode
 from gateway_kernel.errors import PolicyError
-from gateway_kernel.model import Resource
+from gateway_kernel.model import SECOND, Instant, Resource
 from gateway_kernel.policy import Policy, load
 
 log = Log(__name__)
@@ -41,6 +41,7 @@ class Bundles:
         self._edge = edge
         self._clock = clock
         self._confirmed = 0.0
+        self.fresh_until: Instant = 0  # until then `policy_stale` says nothing
         self._bundle: Bundle | None = None
         self._keys: dict[str, AgentKey] = {}
         self._resources: dict[str, Resource] = {}
@@ -75,6 +76,7 @@ class Bundles:
                 signed = decode(path.read_bytes(), SignedBundle)
                 self._take(self._verified(signed))
                 self._confirmed = max(self._confirmed, path.stat().st_mtime)
+                self._reckon()
             except FileNotFoundError:
                 continue
             except (msgspec.DecodeError, BundleError) as error:
@@ -100,6 +102,7 @@ class Bundles:
     def confirm(self) -> None:
         """The control plane said just now that the bundle in force is the current one."""
         self._confirmed = self._clock()
+        self._reckon()
         for name in (_BUNDLE,):
             try:
                 os.utime(self._directory / name, (self._confirmed, self._confirmed))
@@ -109,8 +112,12 @@ class Bundles:
     def configure(self, settings: Settings) -> None:
         """Use other settings from now on."""
         self._settings = settings
+        self._reckon()
         if self._bundle is not None:
             self._match_resources(self._bundle)
+
+    def _reckon(self) -> None:
+        self.fresh_until = int((self._confirmed + self._settings.policy_max_age) * SECOND) if self.policy else 0
 
     # -- what it answers ----------------------------------------------------------------------------------------------
 

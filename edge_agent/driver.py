@@ -14,8 +14,9 @@ from edge_agent.limits import Counters, Usage
 from edge_agent.metrics import Counts
 from edge_agent.recorder import Recorder
 from edge_agent.reviews import Reviews
+from gateway_kernel.audit import Finished
 from gateway_kernel.gate import admit
-from gateway_kernel.model import Instant, Operation, Session
+from gateway_kernel.model import EffectKind, Instant, Operation, Session
 
 
 class Driver:
@@ -62,6 +63,31 @@ class Driver:
         if stale:
             return POLICY_STALE, stale
         return self.counters.operate(session.agent.name, session.resource.name, operation.size, now)
+
+    def forwarding(self, session: Session, now: Instant) -> None:
+        """Count an operation that is being sent."""
+        session.operations += 1
+        if self.usage.caps:
+            self.usage.add(session, "operations", 1, now)
+        self.counts.forwarded += 1
+
+    def finished(self, operation: Operation, session: Session, finished: Finished, now: Instant) -> None:
+        """Count the outcome of an operation that was sent, and what came back."""
+        self.counts.outcomes[finished.outcome] += 1
+        response = finished.response
+        if response is None:
+            return
+        written = operation.facts.has(EffectKind.WRITE, EffectKind.DELETE)
+        if written:
+            session.rows_written += response.rows
+        else:
+            session.rows_read += response.rows
+        session.bytes_read += response.bytes
+        if self.usage.caps:
+            self.usage.add(session, "rows_written" if written else "rows_read", response.rows, now)
+            self.usage.add(session, "bytes_read", response.bytes, now)
+        if response.masked:
+            self.counts.masked += sum(response.masked.values())
 
     def drain(self) -> None:
         """Tell every agent that waits to come back later; their reviews stand."""

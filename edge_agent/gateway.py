@@ -5,6 +5,7 @@ The implementations are `driver`, `recorder`, `identify`, `credentials`, `limits
 
 import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 import msgspec
@@ -14,6 +15,9 @@ from gateway_kernel.commands import Refuse, Result
 from gateway_kernel.judge import Judgement
 from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.model import Agent, Instant, Mode, Operation, Resource, Session
+
+if TYPE_CHECKING:
+    from edge_agent._repeat import Repeats
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -146,6 +150,10 @@ class Gateway(Interface):
 
     def admit(self, operation: Operation, session: Session, channel: Channel) -> Admitting:
         """Lead an operation through the gate. On the fast path `channel.forward` is called before this returns."""
+        ...
+
+    def repeats(self, session: Session) -> "Repeats | None":
+        """The short way for what this session sends again; None where it was not compiled."""
         ...
 
     def judge_only(self, operation: Operation, session: Session) -> Judgement:

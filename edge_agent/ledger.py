@@ -3,24 +3,27 @@
 Live recording and recovery after a crash both follow events through `follow`, so they cannot disagree. No IO here.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from gateway_kernel.audit import (
-    GENESIS,
     AuditEvent,
     Body,
-    Chain,
     Decided,
     Finished,
     Outcome,
     Pending,
+    Repeated,
     Sending,
     SessionClosed,
     SessionOpened,
 )
+from gateway_kernel.chain import GENESIS, Chain
 from gateway_kernel.verdict import Decision
+
+if TYPE_CHECKING:
+    from edge_agent._repeat import Repeats
 
 Stage = Literal["pending", "decided", "sending"]
 
@@ -34,13 +37,23 @@ class OpenOperation(msgspec.Struct):
 
 
 class OpenSession:
-    """A session that is open: its chain, and its operations that are not closed, by id."""
+    """A session that is open: its chain, and its operations that are not closed, by id.
 
-    __slots__ = ("chain", "operations")
+    `repeats` is the session's short way, where it has one: its operation is not among `operations`.
+    """
+
+    __slots__ = ("chain", "operations", "repeats")
 
     def __init__(self, chain: Chain, operations: dict[str, OpenOperation] | None = None) -> None:
         self.chain = chain
         self.operations = {} if operations is None else operations
+        self.repeats: Repeats | None = None
+
+    def open_operations(self) -> tuple[OpenOperation, ...]:
+        """All that are not closed."""
+        if self.repeats is None or not self.repeats.number:
+            return tuple(self.operations.values())
+        return *self.operations.values(), OpenOperation(f"{self.chain.session}-{self.repeats.number}", "sending")
 
     def follow(self, body: Body) -> None:
         """Take in one event that is written."""
@@ -50,6 +63,8 @@ class OpenSession:
         elif isinstance(body, Sending):
             known = operations.get(body.id)
             operations[body.id] = OpenOperation(body.id, "sending", known.grant if known else "")
+        elif isinstance(body, Repeated):
+            operations[body.id] = OpenOperation(body.id, "sending")
         elif isinstance(body, Pending):
             operations[body.operation.id] = OpenOperation(body.operation.id, "pending")
         elif isinstance(body, Decided):
@@ -77,7 +92,7 @@ class Ledger:
     def snapshot(self) -> tuple[Snapshot, ...]:
         """What a header must say so that everything before it may be deleted."""
         return tuple(
-            Snapshot(name, one.chain.sequence, one.chain.head, tuple(one.operations.values()))
+            Snapshot(name, one.chain.sequence, one.chain.head, one.open_operations())
             for name, one in self.sessions.items()
         )
 

@@ -57,6 +57,26 @@ class _Holder:
         self.operations = Rate(limits.operations_per_second)
 
 
+class Pair:
+    """All that count for one agent at one resource, with how errors call them. `statement` is their smallest limit, 0 if none.
+
+    A pair holds until the limits change: then `replaced` is true.
+    """
+
+    __slots__ = ("holders", "rated", "replaced", "statement")
+
+    def __init__(self, holders: tuple[tuple[str, _Holder], ...]) -> None:
+        limits = [holder.limits for _, holder in holders]
+        self.holders = holders
+        self.statement = min((each.statement for each in limits if each.statement), default=0)
+        self.replaced = False
+        self.rated = any(each.operations_per_second for each in limits)
+
+    def allows(self, size: int) -> bool:
+        """True if an operation of `size` bytes is within every limit, and nothing has to be counted for it."""
+        return not self.rated and (not self.statement or size <= self.statement)
+
+
 class Counters:
     """The limits of one worker. Names are those of agents and resources."""
 
@@ -66,11 +86,14 @@ class Counters:
         self._edge = _Holder(edge)
         self._agents: dict[str, _Holder] = {}
         self._resources: dict[str, _Holder] = {}
-        self._pairs: dict[tuple[str, str], tuple[tuple[str, _Holder], ...]] = {}
+        self._pairs: dict[tuple[str, str], Pair] = {}
 
     def configure(self, edge: Limits, agent: Limits, resource: Callable[[str], Limits]) -> None:
         """Use other limits from now on; what is open stays open and counted."""
         self._agent_limits, self._resource_limits = agent, resource
+        for pair in self._pairs.values():
+            pair.replaced = True
+        self._pairs.clear()
         for holder, limits in (
             (self._edge, edge),
             *((each, agent) for each in self._agents.values()),
@@ -83,12 +106,12 @@ class Counters:
                     Rate(limits.operations_per_second),
                 )
 
-    def _holders(self, agent: str, resource: str) -> tuple[tuple[str, _Holder], ...]:
-        """Who counts for this agent at this resource, with how errors call them. Holders last as long as the worker."""
-        holders = self._pairs.get((agent, resource))
-        if holders is None:
-            holders = self._pairs[agent, resource] = self._held(agent, resource)
-        return holders
+    def pair(self, agent: str, resource: str) -> Pair:
+        """Who counts for this agent at this resource. Holders last as long as the worker, a pair as long as the limits."""
+        pair = self._pairs.get((agent, resource))
+        if pair is None:
+            pair = self._pairs[agent, resource] = Pair(self._held(agent, resource))
+        return pair
 
     def _held(self, agent: str, resource: str) -> tuple[tuple[str, _Holder], ...]:
         by_agent = self._agents.get(agent)
@@ -105,7 +128,7 @@ class Counters:
 
     def connect(self, agent: str, resource: str, now: Instant) -> None:
         """Count a connection; raise `LimitReachedError` if one limit says no, counting nothing."""
-        holders = self._holders(agent, resource)
+        holders = self.pair(agent, resource).holders
         for whose, holder in holders:
             limit = holder.limits.connections
             if limit and holder.connections >= limit:
@@ -121,12 +144,15 @@ class Counters:
 
     def disconnect(self, agent: str, resource: str) -> None:
         """Give a connection back."""
-        for _, holder in self._holders(agent, resource):
+        for _, holder in self.pair(agent, resource).holders:
             holder.connections -= 1
 
     def operate(self, agent: str, resource: str, size: int, now: Instant) -> tuple[str, str] | None:
         """Count an operation of `size` bytes; return the gate rule and the reason if a limit refuses it."""
-        for whose, holder in self._holders(agent, resource):
+        pair = self.pair(agent, resource)
+        if pair.allows(size):
+            return None
+        for whose, holder in pair.holders:
             limit = holder.limits.statement
             if limit and size > limit:
                 return "operation-too-large", f"It has {size} bytes; {whose} may send {limit} in one operation."
@@ -176,18 +202,18 @@ class Usage:
     """Counts for the caps that the active policy has, per session and per agent. What no cap asks for is not counted."""
 
     def __init__(self) -> None:
-        self._caps: tuple[Cap, ...] = ()
+        self.caps: tuple[Cap, ...] = ()
         self._windows: dict[tuple[str, str], _Window] = {}
 
     def use(self, caps: Iterable[Cap]) -> None:
         """Count for these caps from now on; windows that another policy had as well go on."""
-        self._caps = tuple({cap.key: cap for cap in caps}.values())
-        keys = {cap.key for cap in self._caps}
+        self.caps = tuple({cap.key: cap for cap in caps}.values())
+        keys = {cap.key for cap in self.caps}
         self._windows = {name: window for name, window in self._windows.items() if name[1] in keys}
 
     def add(self, session: Session, quantity: str, amount: int, now: Instant) -> None:
         """Count `amount` of `quantity`, one of `verdict.CapQuantity`."""
-        for cap in self._caps:
+        for cap in self.caps:
             if cap.quantity == quantity and amount:
                 owner = session.id if cap.per == "session" else session.agent.name
                 window = self._windows.get((owner, cap.key))
@@ -197,10 +223,10 @@ class Usage:
 
     def fill(self, session: Session, now: Instant) -> None:
         """Bring `session.usage` up to date."""
-        if not self._caps:
+        if not self.caps:
             return
         usage: dict[str, int] = {}
-        for cap in self._caps:
+        for cap in self.caps:
             owner = session.id if cap.per == "session" else session.agent.name
             window = self._windows.get((owner, cap.key))
             usage[cap.key] = window.at(now) if window else 0
@@ -208,6 +234,6 @@ class Usage:
 
     def forget(self, session: Session) -> None:
         """The session is over."""
-        for cap in self._caps:
+        for cap in self.caps:
             if cap.per == "session":
                 self._windows.pop((session.id, cap.key), None)

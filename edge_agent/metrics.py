@@ -13,6 +13,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from edge_agent import repeat
+from gateway_kernel.audit import Outcome
+
 _RULES = 1000  # rules of refusals that are counted apart; a policy has at most 500
 
 
@@ -27,6 +30,10 @@ class Counts:
         self.unidentified = 0
         self.outcomes: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+
+    def by_outcome(self) -> Counter[str]:
+        """How many operations ended in which way."""
+        return self.outcomes + Counter({Outcome.COMPLETED: repeat.completed()})
 
     def refused(self, rules: tuple[str, ...]) -> None:
         """Count a refusal under the first rule that made it."""

@@ -6,7 +6,7 @@ the end of a session) is owed and written as soon as the disk takes it; until th
 refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -15,8 +15,9 @@ from edge_agent.ledger import Ledger, OpenSession, after_restart
 from edge_agent.logs import Log
 from edge_agent.secrets import Vault
 from edge_agent.spool import Spool, SpoolError
-from gateway_kernel.audit import GENESIS, Body, Chain, Noted, SessionClosed, SessionOpened
-from gateway_kernel.model import Instant
+from gateway_kernel.audit import Body, Noted, SessionClosed, SessionOpened
+from gateway_kernel.chain import GENESIS, Chain
+from gateway_kernel.model import Instant, Parameter
 
 log = Log(__name__)
 
@@ -104,6 +105,14 @@ class Recorder:
             entry.follow(body)
         if spool.due:
             spool.rotate()
+
+    def plain(self, text: str, parameters: tuple[Parameter, ...]) -> bool:
+        """True if nothing in an operation with this text and these parameters has to be hidden."""
+        return self._vault.hides_nothing(text, parameters)
+
+    def short_way(self, session: str) -> tuple[Spool, OpenSession, Mapping[str, object]]:
+        """What `_repeat` writes with: the spool, the session's place in it, and what is owed (while anything is, nothing goes that way)."""
+        return self._spool, self._sessions[session], self._owed
 
     def owe(self, session: str, *bodies: Body) -> None:
         """Write events that are true whether the disk takes them or not: now, or as soon as it does."""

@@ -22,11 +22,12 @@ from gateway_kernel.audit import (
     OperationRecord,
     Pending,
     Prepared,
+    Repeated,
     Sending,
     SessionClosed,
     SessionOpened,
 )
-from gateway_kernel.masking.detectors import FAMILY, Screen, resolve
+from gateway_kernel.masking.detectors import FAMILY, Screen, compile_set, resolve
 from gateway_kernel.masking.masker import Detection
 from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.model import Parameter
@@ -36,7 +37,8 @@ _LITERAL = re.compile(
     rb"('(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\\.)+\"|\$(\w*)\$.*?\$\3\$)",
     re.IGNORECASE | re.DOTALL,
 )
-_SHORTEST = 8  # bytes; no detector of the family matches less
+_WORDS = rb"(?i)password|passwd|pwd|passphrase|secret|identified\s+by"  # without one of them `_LITERAL` finds nothing
+SHORTEST = 8  # bytes; no detector of the family matches less
 _CONTEXT = b"sallyport sealed 1"
 _CACHED = 4096  # statements whose redaction is remembered
 _CACHED_LENGTH = 16 << 10  # bytes; longer ones are looked at each time
@@ -44,7 +46,7 @@ _CACHED_LENGTH = 16 << 10  # bytes; longer ones are looked at each time
 
 # Looked at for every event, so one set look-up where an isinstance of a union costs ten.
 _WITH_OPERATION = (Sending, Decided, Pending, Prepared)
-_WITHOUT_OPERATION = frozenset({Finished, Noted, SessionOpened, SessionClosed})
+_WITHOUT_OPERATION = frozenset({Finished, Repeated, Noted, SessionOpened, SessionClosed})
 
 
 class Original(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class Vault:
         self._cipher = AESGCM(key)
         self._detection = Detection({FAMILY: "redact"})
         self._screen = Screen(resolve((FAMILY,)))
+        self._loose = compile_set([_WORDS, *(detector.pattern for detector in resolve((FAMILY,)))])
         self._texts: dict[str, str] = {}
 
     @classmethod
@@ -109,6 +112,10 @@ class Vault:
             return msgspec.structs.replace(body, operation=operation)
         return msgspec.structs.replace(body, operation=operation, rewritten_from=after)
 
+    def hides_nothing(self, text: str, parameters: tuple[Parameter, ...]) -> bool:
+        """True if `redacted` would leave an operation with this text and these parameters as it is."""
+        return self._text(text) is text and not (parameters and self._suspicious(parameters))
+
     def unseal(self, sealed: bytes) -> Original:
         """What `sealed` hides; raises `cryptography.exceptions.InvalidTag` if this is not its key or it was altered."""
         return msgspec.json.decode(self._cipher.decrypt(sealed[:12], sealed[12:], _CONTEXT), type=Original)
@@ -132,7 +139,7 @@ class Vault:
         if known is not None:
             return text if known == text else known
         data = text.encode("utf-8", "surrogatepass")
-        hidden = self._hidden(data)
+        hidden = self._hidden(data) if self._loose.Match(data) else data
         redacted = text if hidden == data else hidden.decode("utf-8", "replace")
         if len(data) <= _CACHED_LENGTH:
             if len(self._texts) >= _CACHED:
@@ -144,8 +151,8 @@ class Vault:
         return self._detection.mask_value(_LITERAL.sub(rb"\1'***'", data)) or b""
 
     def _suspicious(self, parameters: tuple[Parameter, ...]) -> bool:
-        long = [value for each in parameters if (value := each.value) is not None and len(value) >= _SHORTEST]
-        return bool(long) and bool(self._screen.spans(b"\n".join(long)))
+        long = [value for each in parameters if (value := each.value) is not None and len(value) >= SHORTEST]
+        return long != [] and bool(self._screen.spans(b"\n".join(long)))
 
     def _parameter(self, parameter: Parameter) -> Parameter:
         if parameter.value is None:

@@ -8,9 +8,11 @@ import os
 import ssl
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from edge_agent import repeat
 from edge_agent.admitted import Admitted
 from edge_agent.bundle import Bundles
 from edge_agent.credentials import Credentials
@@ -29,6 +31,9 @@ from gateway_kernel.audit import Body, Noted, SessionClosed, SessionOpened
 from gateway_kernel.judge import Judgement, judge
 from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.model import Agent, Instant, Operation, Resource, Session
+
+if TYPE_CHECKING:
+    from edge_agent._repeat import Repeats
 
 log = Log(__name__)
 
@@ -175,6 +180,9 @@ class Services:
 
     def admit(self, operation: Operation, session: Session, channel: Channel) -> Admitted:
         return self.driver.admit(operation, session, channel)
+
+    def repeats(self, session: Session) -> "Repeats | None":
+        return repeat.repeats(self.driver, session)
 
     def judge_only(self, operation: Operation, session: Session) -> Judgement:
         policy = self._bundles.policy

@@ -90,6 +90,8 @@ class Spool:
         self._syncing = False
         self._timer: asyncio.TimerHandle | None = None
         self._failure = ""
+        self._deferred = bytearray()
+        self._flushing = False
         self._torn = False
         self._grown = asyncio.Event()
         self.snapshot: Callable[[], tuple[Snapshot, ...]] = tuple
@@ -107,19 +109,45 @@ class Spool:
 
         `closing` lines tell the outcome of what is already in flight, and may use the part of the quota that is kept for them.
         """
+        self.add(b"\n".join((*lines, b"")), closing)
+
+    def add(self, data: bytes, closing: bool) -> None:
+        """As `append`, for lines that end with a newline each; what was deferred goes before them."""
         if self._failure:
             raise SpoolError(self._failure)
-        data = b"\n".join((*lines, b""))
         used = self._old + self._segments[-1].size + len(data)
         if used > (self._quota if closing else self._open_quota):
             raise SpoolError(f"the spool holds {used} bytes, its quota, which the control plane has not acknowledged")
+        if self._deferred:
+            data = bytes(self._deferred) + data
         if failpoints.armed:
             failpoints.reach("spool:write:before")
         self._write(data)
+        self._deferred.clear()
         if failpoints.armed:
             failpoints.reach("spool:write:after")
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SEAL_WITHIN, self._seal_all)
+
+    def defer(self, data: bytes) -> None:
+        """Take a line about what has already happened, to be written with the next one, at the latest when this turn of the event loop is over.
+
+        It is written whatever comes: if the disk refuses, before anything else that it takes again.
+        """
+        self._deferred += data
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """What was deferred is written when this turn of the event loop is over."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._deferred and not self._failure:
+            with contextlib.suppress(SpoolError):  # said in the log, and tried again: see `_refused`
+                self.add(b"", True)
 
     def _write(self, data: bytes) -> None:
         segment = self._segments[-1]
@@ -153,6 +181,7 @@ class Spool:
             return
         self._failure = ""
         log.info("spool can be written again")
+        self._flush()
         self.on_writable()
 
     @property
@@ -190,6 +219,8 @@ class Spool:
         last = self._segments[-1] if self._segments else None
         number = max(last.number if last else 0, self._cursor.segment) + 1
         before = 0 if last is None else self._sealed_size(last) if carried else last.size
+        deferred = bytes(self._deferred)  # the snapshot counts them already: they stand right behind it
+        carried += deferred
         content = msgspec.json.encode(Header(1, number, before, self.snapshot())) + b"\n"
         path = path_of(self._directory, number)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -204,6 +235,8 @@ class Spool:
         if last is not None and self._active >= 0:
             self._old += last.size
         self._active = descriptor
+        self._deferred.clear()
+        self._written += len(deferred)
         size = len(content) + len(carried)
         self._segments.append(_Segment(number, size, self._written - size, len(content)))
         failpoints.reach("spool:rotate:after")
@@ -280,6 +313,7 @@ class Spool:
         self._sealed = self._written
         self._failure = ""
         self._grown.set()
+        self._flush()
         self.on_writable()
 
     def _sealed_size(self, segment: _Segment) -> int:
@@ -350,6 +384,7 @@ class Spool:
 
     async def close(self) -> None:
         """Fsync what is written and let the directory go."""
+        self._flush()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

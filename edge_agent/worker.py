@@ -12,7 +12,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from edge_agent import logs
+from edge_agent import logs, repeat
 from edge_agent.bundle import BundleError, Bundles
 from edge_agent.control_client import Backoff, ControlClient, ControlPlaneError
 from edge_agent.hub import Ask, Cancel, Drain, Line, Message, Ready, Reload, Status
@@ -219,12 +219,12 @@ class Worker:
         connections = self._services.counters.by_resource()
         return [
             Sample("sallyport_worker_up", 1),
-            Sample("sallyport_operations_forwarded", counts.forwarded),
+            Sample("sallyport_operations_forwarded", counts.forwarded + repeat.sent()),
             Sample("sallyport_reviews_asked", counts.reviews),
             Sample("sallyport_values_masked", counts.masked),
             Sample("sallyport_agents_identified", counts.identified),
             Sample("sallyport_agents_refused", counts.unidentified),
-            Sample("sallyport_events_recorded", self._recorder.events),
+            Sample("sallyport_events_recorded", self._recorder.events + repeat.sent() + repeat.completed()),
             Sample("sallyport_operations_waiting", self._reviews.waiting),
             Sample("sallyport_spool_bytes", spool.size),
             Sample("sallyport_spool_unshipped_bytes", spool.unshipped),
@@ -234,7 +234,7 @@ class Worker:
             Sample("sallyport_clock_skew_seconds", round(self._client.skew, 1)),
             Sample("sallyport_policy_version", bundles.policy_version),
             *(Sample("sallyport_connections", n, {"resource": name}) for name, n in connections.items()),
-            *(Sample("sallyport_outcomes", n, {"outcome": name}) for name, n in counts.outcomes.items()),
+            *(Sample("sallyport_outcomes", n, {"outcome": name}) for name, n in counts.by_outcome().items()),
             *(Sample("sallyport_operations_refused", n, {"rule": name}) for name, n in counts.refusals.items()),
         ]
 

@@ -6,17 +6,15 @@ This module neither writes files nor knows the time.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 import msgspec
 
+from gateway_kernel.chain import GENESIS, Chain
 from gateway_kernel.errors import TamperedError
 from gateway_kernel.model import Agent, Effect, Instant, Json, Mode, Operation, Parameter, Resource
 from gateway_kernel.verdict import Decision, Obligations, Verdict
-
-GENESIS = "0" * 64
-"""What the first event of a session names as its predecessor."""
 
 
 class Outcome(StrEnum):
@@ -103,8 +101,24 @@ class Sending(msgspec.Struct, frozen=True, tag="sending", omit_defaults=True):
     observed: bool = False
 
 
+class Repeated(msgspec.Struct, frozen=True, tag="repeated", omit_defaults=True):
+    """A `Sending` that differs from that of event `like` of this session only in what stands here; `text` is "" if it is the same.
+
+    Most of what agents send repeats. `expanded` gives the `Sending` that it stands for.
+    """
+
+    id: str
+    like: int
+    text: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    size: int = 0
+
+
 class ResponseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What came back, as masked. `body` is in the protocol's own frames, as far as the policy's `record` keeps it."""
+    """What came back, as masked. `body` is in the protocol's own frames, as far as the policy's `record` keeps it.
+
+    `digest` is the hex SHA-256 of the whole response where `body` is not all of it, else "".
+    """
 
     kind: str = ""
     body: bytes = b""
@@ -142,7 +156,7 @@ class SessionClosed(msgspec.Struct, frozen=True, tag="session_closed", omit_defa
     bytes_read: int = 0
 
 
-type Body = SessionOpened | Prepared | Pending | Decided | Sending | Finished | Noted | SessionClosed
+type Body = SessionOpened | Prepared | Pending | Decided | Sending | Repeated | Finished | Noted | SessionClosed
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
@@ -156,26 +170,7 @@ class AuditEvent(msgspec.Struct, frozen=True):
     body: Body
 
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AuditEvent).decode
-
-
-class Chain:
-    """Turns bodies into lines, each naming the one before. One per session; the writer of the recording owns it."""
-
-    __slots__ = ("head", "sequence", "session")
-
-    def __init__(self, session: str, sequence: int = 0, head: str = GENESIS) -> None:
-        self.session = session
-        self.sequence = sequence
-        self.head = head
-
-    def link(self, body: Body, now: Instant) -> bytes:
-        """Return the next line of the recording, without a line end."""
-        line = _encode(AuditEvent(1, self.session, self.sequence, now, self.head, body))
-        self.head = hashlib.sha256(line).hexdigest()
-        self.sequence += 1
-        return line
 
 
 def read(line: bytes) -> AuditEvent:
@@ -200,6 +195,32 @@ def verify(session: str, lines: Iterable[bytes], *, sequence: int = 0, head: str
         chain.head = hashlib.sha256(line).hexdigest()
         chain.sequence += 1
     return chain
+
+
+def expanded(events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
+    """The events of one session, from its first on, with a `Sending` in the place of each `Repeated`.
+
+    Raises `TamperedError` where one refers to an event that is no such `Sending`.
+    """
+    whole: dict[int, Sending] = {}
+    for event in events:
+        body = event.body
+        if isinstance(body, Sending) and body.operation is not None:
+            whole[event.sequence] = body
+        elif isinstance(body, Repeated):
+            like = whole.get(body.like)
+            if like is None or like.operation is None:
+                raise TamperedError(event.session, event.sequence, f"repeats event {body.like}, which sends nothing")
+            yield msgspec.structs.replace(event, body=_expanded(body, like, like.operation))
+            continue
+        yield event
+
+
+def _expanded(body: Repeated, like: Sending, operation: OperationRecord) -> Sending:
+    operation = msgspec.structs.replace(
+        operation, id=body.id, text=body.text or operation.text, parameters=body.parameters, size=body.size
+    )
+    return msgspec.structs.replace(like, id=body.id, operation=operation)
 
 
 def operation_record(operation: Operation, digest: str = "") -> OperationRecord:

@@ -5,7 +5,7 @@
 
 import msgspec
 
-from gateway_kernel.audit import Body, Outcome
+from gateway_kernel.audit import Body, Finished, Outcome
 from gateway_kernel.grant import Grant, SignedGrant
 from gateway_kernel.judge import Judgement
 from gateway_kernel.model import Instant, Operation
@@ -69,7 +69,7 @@ class Forward(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """What became of a forwarded operation."""
 
-    finished: Body
+    finished: Finished
     outcome: Outcome
 
 

@@ -24,9 +24,10 @@ from gateway_kernel.commands import (
 )
 from gateway_kernel.grant import Grant, digest
 from gateway_kernel.judge import UNREADABLE, Judgement, judge
-from gateway_kernel.model import Instant, Operation, Session
+from gateway_kernel.model import EffectKind, Instant, Operation, Session
+from gateway_kernel.parse import NO_MASK
 from gateway_kernel.policy import Policy
-from gateway_kernel.verdict import Verdict, denial
+from gateway_kernel.verdict import Decision, Verdict, denial
 
 type Admission = Generator[Command, Answer]
 
@@ -50,6 +51,19 @@ def _forwarded(judgement: Judgement) -> Admission:
     sending = Sending(final.id, operation_record(final), verdict_record(judgement.verdict), judgement.rewritten_from)
     yield Record((sending,), seal=not final.facts.changes_nothing)
     yield from _closed((yield Forward(judgement)))
+
+
+def repeats(judgement: Judgement, session: Session) -> bool:
+    """True if an operation that was judged so went the way of `_forwarded` without a seal, and nothing in it or its response is changed.
+
+    Then another operation of the same facts and context, under the same verdict, goes the same way: one `Sending` is recorded, it is sent as
+    it came, its `Finished` is recorded.
+    """
+    verdict, facts = judgement.verdict, judgement.operation.facts
+    if session.mode != "enforce" or verdict.decision is not Decision.ALLOW or verdict.obligations.rewrite is not None:
+        return False
+    untouched = judgement.original is None and judgement.mask is NO_MASK and not verdict.obligations.detect
+    return untouched and facts.complete and bool(facts.effects) and facts.only(EffectKind.READ)
 
 
 def _observed(judgement: Judgement) -> Admission:

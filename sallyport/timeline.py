@@ -16,11 +16,13 @@ from gateway_kernel.audit import (
     Outcome,
     Pending,
     Prepared,
+    Repeated,
     ResponseRecord,
     Sending,
     SessionClosed,
     SessionOpened,
     VerdictRecord,
+    expanded,
 )
 from gateway_kernel.model import Instant, Parameter
 from gateway_kernel.parse.readers import reader_for
@@ -116,7 +118,7 @@ def timeline(events: Iterable[AuditEvent]) -> list[Step]:
             steps.append(by_operation[name])
         return by_operation[name]
 
-    for event in events:
+    for event in expanded(events):
         match event.body:
             case SessionOpened(agent=agent, resource=resource, mode=mode, edge=edge, peer=peer):
                 note = f"session {event.session}: {agent.name} at {resource.name} through {edge} from {peer or '?'}, mode {mode}"
@@ -133,6 +135,8 @@ def timeline(events: Iterable[AuditEvent]) -> list[Step]:
                 _sent(step_of(id, event.at), sending)
             case Finished(id=id) as finished:
                 _ended(step_of(id, event.at), finished)
+            case Repeated():  # `expanded` leaves none
+                pass
     return steps
 
 

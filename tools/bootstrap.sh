@@ -88,7 +88,7 @@ if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && may_install; 
 fi
 
 if have cc || have gcc; then
-  .venv/bin/python tools/build_scanner.py >&2 || say "the row scanner does not compile here: masked bulk reads use the slower one"
+  .venv/bin/python tools/build_extensions.py --quiet >&2 || say "the compiled parts cannot be built here: the edge runs without them, slower"
 else
-  say "no C compiler: masked bulk reads use the slower scanner"
+  say "no C compiler: the edge runs without its compiled parts, slower"
 fi

@@ -13,16 +13,17 @@ from function_app.stores import sqlite_permits as permits
 from function_app.stores.base import SessionRow, StoreError
 from function_app.stores.sqlite_unit import Unit
 from gateway_kernel.audit import (
-    GENESIS,
     AuditEvent,
     Decided,
     Finished,
     Outcome,
+    Repeated,
     Sending,
     SessionClosed,
     SessionOpened,
     read,
 )
+from gateway_kernel.chain import GENESIS
 from gateway_kernel.model import Instant
 from gateway_kernel.verdict import Decision
 
@@ -128,6 +129,9 @@ class _Recording:
             case Sending(operation=operation, verdict=verdict) if operation is not None and verdict is not None:
                 self.counts["operations"] += 1
                 self.counts["denied" if verdict.decision is Decision.DENY else "allowed"] += 1
+            case Repeated():
+                self.counts["operations"] += 1
+                self.counts["allowed"] += 1
             case Decided() as decided:
                 self._decided(decided)
             case Finished() as finished:

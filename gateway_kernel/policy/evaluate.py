@@ -17,6 +17,7 @@ from gateway_kernel.policy.actions.action import Action, Groups
 from gateway_kernel.policy.cases import Case
 from gateway_kernel.policy.cel import Answer, Bench, Condition
 from gateway_kernel.policy.obligations import BOTH, Draft, Statement
+from gateway_kernel.policy.quick import Quick
 from gateway_kernel.policy.source import Place
 from gateway_kernel.verdict import Cap, Decision, ReviewTerms, Verdict
 
@@ -29,6 +30,7 @@ type Said = bool | tuple[str, str]
 """An answer as a key: whether the rule matched, or the answer's name and why."""
 
 _PLAIN = (Answer.YES, Answer.NO)
+_NOTHING: tuple[Any, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -63,14 +65,15 @@ class _Subject:
 class _Known(msgspec.Struct):
     """What is remembered of a statement. Holds the facts, so that their identity is not given to another object.
 
-    `answers` are of all rules in order, None for those of `pending`, which must be asked at each execution; `reads` is what CEL must
-    be given for them. `verdicts` is by what the pending rules and the caps said.
+    `answers` are of all rules in order, None for those of `pending`, which must be asked at each execution; `quick` answers them where
+    all are that simple, else `reads` is what CEL must be given. `verdicts` is by what the pending rules and the caps said.
     """
 
     facts: Facts
     subject: _Subject
     answers: tuple[Answered | None, ...]
     pending: tuple[Rule, ...]
+    quick: tuple[Quick, ...] | None
     reads: frozenset[tuple[str, str]]
     verdicts: dict[Any, Verdict]
 
@@ -130,10 +133,13 @@ class Policy:
         return frozenset(people)
 
     def evaluate(self, operation: Operation, session: Session, now: Instant) -> Verdict:
-        """Return the verdict on `operation`, whose facts have been read."""
+        """Return the verdict on `operation`, whose facts have been read.
+
+        While nothing that a rule asks for has changed, it is the same object.
+        """
         known = self._remembered(operation, session, now)
-        said = self._said(known, operation, session, now) if known.pending else ()
-        exceeded = self._exceeded(session) if self.caps else ()
+        said = _NOTHING if not known.pending else self._said(known, operation, session, now)
+        exceeded = _NOTHING if not self.caps else self._exceeded(session)
         verdict = known.verdicts.get((said, exceeded))
         if verdict is None:
             verdict = self._verdict(known.answers, said, frozenset(exceeded))
@@ -142,8 +148,20 @@ class Policy:
             known.verdicts[said, exceeded] = verdict
         return verdict
 
+    def watched(self, operation: Operation, session: Session, now: Instant) -> tuple[tuple[Quick, Said], ...] | None:
+        """What must be said again, as it is said now, for another execution of this very statement to get the same verdict.
+
+        None if that cannot be told so simply: then `evaluate` says.
+        """
+        known = self._remembered(operation, session, now)
+        if self.caps or self._by_text or known.quick is None:
+            return None
+        return tuple((quick, quick(operation, session, now)) for quick in known.quick)
+
     def _said(self, known: _Known, operation: Operation, session: Session, now: Instant) -> tuple[Said, ...]:
         """What the pending rules say now."""
+        if known.quick is not None:
+            return tuple([quick(operation, session, now) for quick in known.quick])
         bench = Bench(known.reads, operation, session, now) if known.reads else None
         said: list[Said] = []
         for rule in known.pending:
@@ -174,8 +192,9 @@ class Policy:
         return tuple(answers)
 
     def _remembered(self, operation: Operation, session: Session, now: Instant) -> _Known:
+        entry = self._subjects.get((id(session.agent), id(session.resource)))
+        subject = entry[0] if entry is not None else self._subject(session.agent, session.resource)
         facts = operation.facts
-        subject = self._subject(session.agent, session.resource)
         key: Any = (id(facts), id(subject), operation.text) if self._by_text else (id(facts), id(subject))
         known = self._known.get(key)
         if known is not None:
@@ -205,17 +224,15 @@ class Policy:
                 answers.append(None)
                 pending.append(rule)
         reads = _reads(rule for rule in pending if rule.condition.quick is None)
-        return _Known(operation.facts, subject, tuple(answers), tuple(pending), reads, {})
+        quick = tuple(rule.condition.quick for rule in pending if rule.condition.quick is not None)
+        all_quick = quick if len(quick) == len(pending) else None
+        return _Known(operation.facts, subject, tuple(answers), tuple(pending), all_quick, reads, {})
 
     def _subject(self, agent: Agent, resource: Resource) -> _Subject:
         """Sessions have an agent and a resource object each; equal ones share what is remembered."""
-        key = (id(agent), id(resource))
-        entry = self._subjects.get(key)
-        if entry is not None:
-            return entry[0]
         content = msgspec.json.encode((agent, resource))
         subject = self._equal_subjects.setdefault(content, _Subject())
-        self._subjects[key] = (subject, agent, resource)
+        self._subjects[id(agent), id(resource)] = (subject, agent, resource)
         for table in (self._subjects, self._equal_subjects):
             if len(table) > MAX_SUBJECTS:
                 table.popitem(last=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import signal
 import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +19,9 @@ from tests.support.control_plane import AGENT_KEY, EDGE_KEY, ControlPlane
 from tests.support.toy_room import ToyRoom
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+
+    from edge_agent.spool import Spool
 
 LIMIT = 20.0  # seconds for anything that a test waits for
 
@@ -134,3 +138,38 @@ def edge_key(monkeypatch: pytest.MonkeyPatch) -> None:
 async def edge(tmp_path: Path, control_plane: ControlPlane) -> AsyncIterator[Running]:
     async with serving(settings_for(tmp_path, control_plane.url)) as running:
         yield running
+
+
+class FullDisk:
+    """Makes files stop growing, as a full disk does: a write is cut short and the next one fails."""
+
+    def __init__(self) -> None:
+        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(self, spool: Spool, room: int = 0) -> None:
+        """From now on there is room for so many bytes behind what the spool, of one segment, holds."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, (spool.size + room, self._before[1]))
+
+    def empty(self) -> None:
+        """There is space again."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
+
+    async def relieve(self, spool: Spool) -> None:
+        """There is space again, and the spool has noticed."""
+        writable = asyncio.Event()
+        told = spool.on_writable
+        spool.on_writable = lambda: (told(), writable.set())[0]
+        self.empty()
+        await asyncio.wait_for(writable.wait(), LIMIT)
+        spool.on_writable = told
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
+    """A disk that can be full."""
+    monkeypatch.setattr("edge_agent.spool.RETRY_AFTER", 0.01)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    disk = FullDisk()
+    yield disk
+    disk.empty()
+    signal.signal(signal.SIGXFSZ, handler)

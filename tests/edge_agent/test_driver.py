@@ -22,14 +22,14 @@ from edge_agent.reviews import Reviews
 from edge_agent.secrets import Vault
 from edge_agent.segments import HEADER
 from edge_agent.settings import Limits
-from edge_agent.spool import Spool, SpoolError
+from edge_agent.spool import Spool
 from gateway_kernel.audit import Body, Decided, Finished, Outcome, Pending, ResponseRecord, Sending, SessionOpened, read
 from gateway_kernel.commands import GRANT_MISMATCH, REVIEW_EXPIRED, REVIEW_LIMIT, Refuse, Result
 from gateway_kernel.contract import Claim, Problem
 from gateway_kernel.judge import Judgement
 from gateway_kernel.model import SECOND, Agent, Operation, Resource, Session
 from gateway_kernel.review import State
-from tests.edge_agent.conftest import LIMIT, settings_for
+from tests.edge_agent.conftest import LIMIT, FullDisk, settings_for
 from tests.support.control_plane import EDGE, EDGE_KEY, POLICY, ControlPlane
 from tests.support.toy_room import operation
 
@@ -164,21 +164,15 @@ async def test_a_write_is_sealed_before_it_is_forwarded(bench: Bench, monkeypatc
     assert bench.session.rows_written == 1
 
 
-async def test_what_cannot_be_recorded_is_not_forwarded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_recorded_is_not_forwarded(bench: Bench, full_disk: FullDisk) -> None:
     """Nor is a denial changed; both are counted, and told when the disk takes it."""
-
-    def full(self: Spool, lines: list[bytes], *, closing: bool = False) -> None:
-        raise SpoolError("the disk is full")
-
-    real = Spool.append
-    monkeypatch.setattr(Spool, "append", full)
+    full_disk.fill(bench.spool)
     allowed, denied = Scripted(), Scripted()
     bench.driver.admit(operation("read 1"), bench.session, allowed)
     bench.driver.admit(operation("schema x"), bench.session, denied)
     assert (allowed.rule, denied.rule) == (RECORDING_UNAVAILABLE, "no-schema")
     assert allowed.forwarded == []
-    monkeypatch.setattr(Spool, "append", real)
-    bench.spool.on_writable()
+    await full_disk.relieve(bench.spool)
     (noted,) = bench.recorded()
     assert "2 refusals" in str(noted)
 
@@ -204,24 +198,16 @@ async def test_what_cannot_be_sealed_is_not_forwarded(bench: Bench, monkeypatch:
     assert [each.outcome for each in finished] == [Outcome.NOT_SENT]
 
 
-async def test_an_outcome_that_cannot_be_recorded_now_is_recorded_later(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_outcome_that_cannot_be_recorded_now_is_recorded_later(bench: Bench, full_disk: FullDisk) -> None:
     """What ran is never forgotten."""
     channel = Scripted()
     channel.at_once = False
     bench.driver.admit(operation("read 1"), bench.session, channel)
-    real = Spool.append
-
-    def full(self: Spool, lines: list[bytes], *, closing: bool = False) -> None:
-        raise SpoolError("the disk is full")
-
-    monkeypatch.setattr(Spool, "append", full)
+    full_disk.fill(bench.spool)
     assert channel.done is not None
     channel.done(result(channel.forwarded[0].operation))
     assert bench.kinds() == [Sending]
-    monkeypatch.setattr(Spool, "append", real)
-    bench.spool.on_writable()
+    await full_disk.relieve(bench.spool)
     assert bench.kinds() == [Sending, Finished]
 
 

@@ -18,6 +18,7 @@ from gateway_kernel.audit import (
     OperationRecord,
     Outcome,
     Pending,
+    Repeated,
     Sending,
     SessionClosed,
     SessionOpened,
@@ -27,6 +28,7 @@ from gateway_kernel.audit import (
 )
 from gateway_kernel.model import Agent, Resource
 from gateway_kernel.verdict import Decision
+from tests.edge_agent.conftest import FullDisk
 
 OPENED = SessionOpened(Agent("ci-bot"), Resource("orders-db", "postgres"), "enforce", "edge-1")
 ALLOW = VerdictRecord(Decision.ALLOW, ("r",), ("r",), "d")
@@ -102,6 +104,11 @@ async def test_each_session_has_a_chain_of_its_own(disk: Disk) -> None:
         ),
         ((Sending("op", operation("op"), ALLOW),), Outcome.UNKNOWN, False),
         ((Sending("op", operation("op"), ALLOW), Finished("op", Outcome.FAILED)), None, False),
+        (
+            (Sending("op", operation("op"), ALLOW), Finished("op", Outcome.COMPLETED), Repeated("op2", 1)),
+            Outcome.UNKNOWN,
+            False,
+        ),
         ((Pending(operation("op"), ALLOW), Decided(operation("op"), DENY)), None, False),
     ],
 )
@@ -156,17 +163,12 @@ async def test_rotation_with_operations_in_flight_loses_none_of_them(tmp_path: P
 
 
 async def test_when_the_disk_refuses_the_chain_stands_and_what_is_owed_is_written_later(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, full_disk: FullDisk
 ) -> None:
     """A refused event leaves no gap; an outcome waits; refusals are counted and told."""
     disk.recorder.open("s", OPENED)
     disk.recorder.record("s", Sending("op", operation("op"), ALLOW))
-    real = Spool.append
-
-    def full(self: Spool, lines: list[bytes], *, closing: bool = False) -> None:
-        raise SpoolError("the disk is full")
-
-    monkeypatch.setattr(Spool, "append", full)
+    full_disk.fill(disk.spool)
     with pytest.raises(SpoolError):
         disk.recorder.record("s", Sending("other", operation("other"), ALLOW))
     disk.recorder.refused_unrecorded("s")
@@ -174,8 +176,7 @@ async def test_when_the_disk_refuses_the_chain_stands_and_what_is_owed_is_writte
     disk.recorder.owe("s", Finished("op", Outcome.COMPLETED))
     disk.recorder.owe("s", SessionClosed("the agent left"))
     assert not disk.recorder.is_open("s")
-    monkeypatch.setattr(Spool, "append", real)
-    disk.spool.on_writable()
+    await full_disk.relieve(disk.spool)
     bodies = [event.body for event in disk.events()["s"]]
     assert [type(each) for each in bodies] == [SessionOpened, Sending, Noted, Finished, SessionClosed]
     assert isinstance(bodies[2], Noted)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +13,12 @@ import pytest
 
 from edge_agent.segments import HEADER, SpoolDamagedError, path_of
 from edge_agent.spool import Spool, SpoolError
-from gateway_kernel.audit import Chain, Noted, SessionOpened
+from gateway_kernel.audit import Noted, SessionOpened
+from gateway_kernel.chain import Chain
 from gateway_kernel.model import Agent, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.edge_agent.conftest import FullDisk
 
 MIB = 1 << 20
 OPENED = SessionOpened(Agent("ci-bot"), Resource("orders-db", "postgres"), "enforce", "edge-1")
@@ -158,40 +157,85 @@ async def test_at_the_quota_appends_are_refused_and_closing_ones_still_taken(tmp
     await spool.close()
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[None]:
-    """Makes files stop growing, as a full disk does: a write is cut short and the next one fails."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.usefixtures("file_size_limit")
-async def test_a_disk_that_takes_half_a_line_loses_nothing_and_recovers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disk_that_takes_half_a_line_loses_nothing_and_recovers(tmp_path: Path, full_disk: FullDisk) -> None:
     """The half is cut off, appends are refused, and go on when there is space again."""
-    monkeypatch.setattr("edge_agent.spool.RETRY_AFTER", 0.01)
     spool = started(tmp_path)
     written = lines("s", 3, padding=3000)
     spool.append(written[:1])
     size = path_of(tmp_path, 1).stat().st_size
-    writable = asyncio.Event()
-    spool.on_writable = writable.set
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+    full_disk.fill(spool, 100)
     with pytest.raises(SpoolError, match="cannot be written"):
         spool.append(written[1:2])
     assert path_of(tmp_path, 1).stat().st_size == size
     with pytest.raises(SpoolError):
         spool.append(written[1:2])
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    await asyncio.wait_for(writable.wait(), 10)
+    await full_disk.relieve(spool)
     spool.append(written[1:])
     assert on_disk(tmp_path) == written
     await spool.close()
+
+
+async def test_a_deferred_line_stands_before_the_next_one(tmp_path: Path) -> None:
+    """It is written with it."""
+    spool = started(tmp_path)
+    written = lines("s", 3)
+    spool.append(written[:1])
+    spool.defer(written[1] + b"\n")
+    assert on_disk(tmp_path) == written[:1]
+    spool.append(written[2:])
+    assert on_disk(tmp_path) == written
+    assert await everything(spool, 3) == written
+    await spool.close()
+
+
+async def test_a_deferred_line_is_written_when_the_event_loop_has_had_its_turn(tmp_path: Path) -> None:
+    """Nothing else has to happen."""
+    spool = started(tmp_path)
+    written = lines("s", 3)
+    spool.append(written[:1])
+    spool.defer(written[1] + b"\n")
+    spool.defer(written[2] + b"\n")
+    turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+    await turn.wait()
+    assert on_disk(tmp_path) == written
+    assert await sealed(spool) == ""
+    await spool.close()
+
+
+async def test_a_deferred_line_outlasts_a_full_disk(tmp_path: Path, full_disk: FullDisk) -> None:
+    """It is written first when there is space again."""
+    spool = started(tmp_path)
+    written = lines("s", 4)
+    spool.append(written[:1])
+    full_disk.fill(spool, 10)
+    spool.defer(written[1] + b"\n")
+    with pytest.raises(SpoolError, match="cannot be written"):
+        spool.append(written[2:3])
+    spool.defer(written[2] + b"\n")
+    assert on_disk(tmp_path) == written[:1]
+    await full_disk.relieve(spool)
+    assert on_disk(tmp_path) == written[:3]
+    spool.append(written[3:])
+    assert on_disk(tmp_path) == written
+    await spool.close()
+
+
+async def test_a_deferred_line_moves_into_the_new_segment(tmp_path: Path) -> None:
+    """Behind its header, whose snapshot counts it already; closing the spool writes what is left."""
+    spool = started(tmp_path)
+    written = lines("s", 4)
+    spool.append(written[:1])
+    spool.defer(written[1] + b"\n")
+    spool.rotate()
+    assert on_disk(tmp_path) == written[:2]
+    spool.append(written[2:3])
+    spool.defer(written[3] + b"\n")
+    await spool.close()
+    assert on_disk(tmp_path) == written
+    again = started(tmp_path)
+    assert await everything(again, 4) == written
+    await again.close()
 
 
 async def test_a_failed_fsync_refuses_and_the_unsealed_lines_are_written_again(

@@ -4,6 +4,8 @@ from gateway_kernel.audit import (
     Finished,
     Noted,
     Outcome,
+    Repeated,
+    ResponseRecord,
     Sending,
     SessionClosed,
     operation_record,
@@ -28,6 +30,20 @@ async def test_lines_come_out_as_they_went_in(control_plane: ControlPlaneProcess
     assert verify(chain.session, reply.body.splitlines()).head == chain.head
     row = await control_plane.admin("GET", f"/v1/sessions/{chain.session}")
     assert (row["operations"], row["allowed"], row["failed"], row["head"]) == (1, 1, 1, chain.head)
+
+
+async def test_repeated_operations_are_counted_like_the_first(control_plane: ControlPlaneProcess):
+    """The row of the session says how many there were."""
+    edge = await control_plane.new_edge()
+    chain, lines = edge.recording()
+    operation = edge.operation("SELECT id FROM orders")
+    sending = Sending(operation.id, operation_record(operation), verdict_record(Verdict(Decision.ALLOW, ("reads",))))
+    rows = ResponseRecord("postgres", rows=3)
+    lines += linked(chain, sending, Finished(operation.id, Outcome.COMPLETED, "SELECT 3", rows))
+    lines += linked(chain, Repeated("o-2", 1), Finished("o-2", Outcome.COMPLETED, "SELECT 3", rows))
+    assert (await edge.ingest(lines)).status == 200
+    row = await control_plane.admin("GET", f"/v1/sessions/{chain.session}")
+    assert (row["operations"], row["allowed"]) == (2, 2)
 
 
 async def test_a_batch_sent_again_changes_nothing(control_plane: ControlPlaneProcess):

@@ -2,12 +2,28 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_kernel.audit import GENESIS, Chain, Noted, read, verify
+from gateway_kernel.audit import (
+    Body,
+    Finished,
+    Noted,
+    OperationRecord,
+    Outcome,
+    Repeated,
+    Sending,
+    VerdictRecord,
+    expanded,
+    read,
+    verify,
+)
+from gateway_kernel.chain import GENESIS, Chain
 from gateway_kernel.errors import TamperedError
+from gateway_kernel.model import Parameter
+from gateway_kernel.verdict import Decision
 
 NOON = 1_800_000_000_000_000
 
@@ -74,3 +90,34 @@ def test_events_of_another_session_do_not_fit() -> None:
     """A line cannot be moved between recordings."""
     with pytest.raises(TamperedError, match="belongs to session s-1"):
         verify("s-2", recording())
+
+
+ALLOW = VerdictRecord(Decision.ALLOW, ("reads",), ("reads",), "p")
+FIRST = OperationRecord("a", "postgres", "SELECT", "SELECT $1", (), (Parameter("23", b"1"),), {"role": "r"}, size=40)
+
+
+def whole(*bodies: Body) -> list[Body]:
+    """These events, expanded."""
+    chain = Chain("s")
+    return [event.body for event in expanded([read(chain.link(body, NOON)) for body in bodies])]
+
+
+def test_a_repetition_stands_for_the_whole_sending() -> None:
+    """What it does not say is as in the event that it names; text, parameters and size are its own."""
+    sending, finished = Sending("a", FIRST, ALLOW), Finished("b", Outcome.COMPLETED)
+    again = Repeated("b", 1, parameters=(Parameter("23", b"2"),), size=41)
+    other = Repeated("c", 1, text="SELECT 2", size=9)
+    assert whole(Noted("x"), sending, again, finished, other) == [
+        Noted("x"),
+        sending,
+        Sending("b", msgspec.structs.replace(FIRST, id="b", parameters=again.parameters, size=41), ALLOW),
+        finished,
+        Sending("c", msgspec.structs.replace(FIRST, id="c", text="SELECT 2", parameters=(), size=9), ALLOW),
+    ]
+
+
+@pytest.mark.parametrize("like", [0, 2, 3, 77])
+def test_a_repetition_of_nothing_is_found(like: int) -> None:
+    """It may name only a `Sending` before it that is whole."""
+    with pytest.raises(TamperedError, match=f"repeats event {like}"):
+        whole(Noted("x"), Sending("a", FIRST, ALLOW), Sending("b"), Repeated("c", like))

@@ -5,7 +5,6 @@ from typing import Any
 from gateway_kernel.audit import (
     AuditEvent,
     Body,
-    Chain,
     Decided,
     Finished,
     Noted,
@@ -13,11 +12,13 @@ from gateway_kernel.audit import (
     Outcome,
     Pending,
     Prepared,
+    Repeated,
     Sending,
     SessionClosed,
     VerdictRecord,
     read,
 )
+from gateway_kernel.chain import Chain
 from gateway_kernel.model import Parameter
 from gateway_kernel.verdict import Decision
 from sallyport.timeline import Step, timeline
@@ -73,6 +74,19 @@ def test_a_rewritten_operation_shows_both_texts():
     (step,) = told(Sending("o", operation("o", "SELECT 1 LIMIT 5"), ALLOW, rewritten_from="SELECT 1"))
     text = words(step)
     assert text.index("SELECT 1\n") < text.index("SELECT 1 LIMIT 5")
+
+
+def test_a_repeated_operation_is_shown_whole():
+    """What it has in common with the one before is filled in."""
+    first, second = told(
+        Sending("a", operation("a", "SELECT $1", Parameter("23", b"7")), ALLOW),
+        Finished("a", Outcome.COMPLETED),
+        Repeated("b", 0, parameters=(Parameter("23", b"8"),)),
+        Finished("b", Outcome.COMPLETED, "SELECT 1"),
+    )
+    assert "SELECT $1" in words(second)
+    assert "$1 = '8'" in words(second)
+    assert ("ALLOWED by reads" in words(second), second.outcome) == (True, first.outcome)
 
 
 def test_parallel_operations_stay_apart():

@@ -16,7 +16,8 @@ import msgspec
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway_kernel.audit import GENESIS, AuditEvent, read, verify
+from gateway_kernel.audit import AuditEvent, read, verify
+from gateway_kernel.chain import GENESIS
 from gateway_kernel.contract import (
     VERSION,
     Acknowledged,

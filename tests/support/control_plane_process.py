@@ -19,7 +19,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from gateway_kernel.audit import Body, Chain, SessionOpened
+from gateway_kernel.audit import Body, SessionOpened
+from gateway_kernel.chain import Chain
 from gateway_kernel.contract import (
     VERSION,
     Bundle,

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
-from gateway_kernel.audit import AuditEvent, read, verify
+from gateway_kernel.audit import AuditEvent, expanded, read, verify
 from sallyport.client import ControlPlaneError
 from sallyport.stack import Part, Stack
 
@@ -224,7 +224,7 @@ def recordings(world: World, *, closed: bool = True) -> list[Recording]:
 def _recording(world: World, session: str) -> Recording:
     lines = tuple(world.stack.admin().lines(f"/v1/sessions/{session}/events"))
     verify(session, lines)
-    return Recording(session, lines, tuple(map(read, lines)))
+    return Recording(session, lines, tuple(expanded(map(read, lines))))
 
 
 def bodies[T](recording: Recording, kind: type[T]) -> list[T]:

@@ -83,6 +83,11 @@ class Answers:
         self._gathered[text, bound] = _Gathered(document, self._all_until)
         return document, ()
 
+    def until(self, text: str) -> Instant:
+        """Until when the facts of this text are believed while the session changes nothing; 0 if they are not known for good."""
+        known = self._gathered.get((text, ""))
+        return 0 if known is None or self._changed_in_transaction else known.expires
+
     def _everything(self, now: Instant) -> _Watched:
         """All answers that are young enough; made anew when one grew too old or a new one came."""
         if self._all is None or now >= self._all_until:

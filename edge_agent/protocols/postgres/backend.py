@@ -49,6 +49,11 @@ class Backend(asyncio.Protocol):
 
     # asyncio's side
 
+    @property
+    def resting(self) -> bool:
+        """True if nothing is owed and nothing half received."""
+        return not (self.owed or self._parts or self._missing or self._through or self._out)
+
     def data_received(self, data: bytes) -> None:
         if self._missing > 0:
             self._parts.append(data)

@@ -50,6 +50,11 @@ class FrontendCodec:
         """Bytes kept for messages that are not whole yet."""
         return len(self._buffer) + sum(map(len, self._parts))
 
+    @property
+    def pending(self) -> bool:
+        """True in the middle of a message."""
+        return bool(self._buffer or self._need or self._skip or self._parts)
+
     def opening(self, data: bytes) -> Opening | None:
         """Add bytes; return the client's opening once it is whole. Bytes behind it stay for the next call."""
         self._buffer += data

@@ -267,7 +267,9 @@ class Frontend(asyncio.Protocol):
         self._connected = connected
         session = PostgresSession(self.gateway, self.kernel, self, database)
         session.backend = Backend(session, connected.transport)
-        connected.transport.set_protocol(session.backend)
+        client, server = session.turns.sides(self, session.backend)
+        self.transport.set_protocol(client)
+        connected.transport.set_protocol(server)
         connected.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._secret = self.room.keys.issue(connected.process, session.cancel, long=minor >= 2)
         parameters = b"".join(m.parameter_status(name, value) for name, value in connected.parameters)

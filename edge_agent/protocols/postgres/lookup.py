@@ -17,7 +17,7 @@ from edge_agent.protocols.postgres.answers import Answers
 from edge_agent.protocols.postgres.expect import Expect
 from edge_agent.protocols.postgres.names import Cursor, Statement, agree, declared, query_of
 from edge_agent.protocols.postgres.states import FAILED, FREE, IDLE, LOOKUP
-from gateway_kernel.model import Facts, Json, Operation
+from gateway_kernel.model import EffectKind, Facts, Instant, Json, Operation
 from gateway_kernel.parse.sql.catalogue import Question
 from gateway_kernel.parse.sql.postgres import READER
 from gateway_kernel.parse.sql.shape import Shapes
@@ -67,7 +67,8 @@ class Lookup:
         self._epoch = 0  # counts what changed the meaning of names
         self._cache = Answers()
         self._templates: dict[tuple[str, bool], Template] = {}
-        self._shapes = Shapes()
+        shapes = Shapes()
+        self.representative, self.shape = shapes.representative, shapes.shape
         self._plain: set[str] = set()  # texts that use no name of a statement or cursor
         self._rounds = 0
         self.transaction_read_only = False
@@ -77,6 +78,8 @@ class Lookup:
     def ran(self, run: "Run") -> None:
         """This operation is over, one way or the other."""
         facts = run.operation.facts
+        if not facts.only(EffectKind.READ):
+            self._session.turns.generation += 1
         self._cache.after(facts, in_transaction=self._session.status != IDLE or self._session.in_block)
         traits = run.traits
         if "DECLARE" in traits.verbs and not run.error:
@@ -97,6 +100,7 @@ class Lookup:
 
     def forget(self) -> None:
         """Everything about meaning is asked again."""
+        self._session.turns.generation += 1
         self._known = False
         self._cache.forget()
         self._templates.clear()
@@ -122,6 +126,20 @@ class Lookup:
             self._ask([_NAMES], self._take_names)
         return False
 
+    @property
+    def whole(self) -> bool:
+        """True if context and names are known, so that nothing has to be asked before a text that is known."""
+        return self._known and self._names_known
+
+    def believed(self, operation: Operation) -> tuple[int, Instant] | None:
+        """(generation, until when) under which this text keeps the meaning that this operation had; None if it may not."""
+        text = self.representative(operation.text)
+        template = self._templates.get((text, False))
+        if template is None or template[0] is not operation.context or "statement" in operation.context:
+            return None
+        until = self._cache.until(text)
+        return (self._session.turns.generation, until) if until and self.whole else None
+
     def declares(self, name: bytes) -> bool:
         """True if the session has a cursor of this name."""
         return name.decode(errors="replace") in self._cursors
@@ -136,7 +154,7 @@ class Lookup:
         if not self.current():
             return None
         now = session.gateway.now()
-        text = self._shapes.representative(text)
+        text = self.representative(text)
         behind = self._behind(text)
         statement = behind.query if isinstance(behind, Cursor) else behind.upstream if behind is not None else ""
         document, missing = self._cache.gather(text, now, statement)
@@ -238,12 +256,14 @@ class Lookup:
             session.drop_query()
 
     def _take_context(self, answers: list[Any]) -> None:
+        self._session.turns.generation += 1
         document: dict[str, Json] = msgspec.json.decode(answers[0])
         self.transaction_read_only = document.pop("read_only") == "on" and self._session.in_block
         self._context = document
         self._known = True
 
     def _take_names(self, answers: list[Any]) -> None:
+        self._session.turns.generation += 1
         self._names_known = True
         document = msgspec.json.decode(answers[0])
         self._session.statements.agree([tuple(row) for row in document["statements"] or ()])

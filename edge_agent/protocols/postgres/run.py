@@ -15,7 +15,7 @@ from edge_agent.protocols.postgres import messages as m
 from gateway_kernel.audit import Finished, Outcome, ResponseRecord, responses_kept
 from gateway_kernel.commands import Refuse, Result
 from gateway_kernel.judge import Judgement
-from gateway_kernel.model import EffectKind, Facts, Operation
+from gateway_kernel.model import EffectKind, Facts, Instant, Operation, Parameter, Session
 from gateway_kernel.parse.sql.effects import QUIET
 
 if TYPE_CHECKING:
@@ -65,6 +65,23 @@ def traits_of(facts: Facts) -> Traits:
     return traits
 
 
+def recorded_of_response(judgement: Judgement, session: Session) -> int:
+    """How many bytes of the response are recorded, beside its digest."""
+    kept = responses_kept(judgement.verdict.obligations, observed=session.mode == "observe")
+    return FULL_RESPONSE if kept == "full" else HEAD_RESPONSE if kept == "head" else 0
+
+
+def parameters(bound: m.Bind, types: tuple[int, ...]) -> tuple[Parameter, ...]:
+    """The values of a Bind; `types` are the oids as far as they are known."""
+    known = len(types)
+    return tuple(
+        [
+            Parameter(str(types[at]) if at < known else "0", value, "binary" if bound.formats[at] else "text")
+            for at, value in enumerate(bound.values)
+        ]
+    )
+
+
 class Run:
     """An operation on its way. `raw` is the Query or Bind that brought it; `portal` and `bound` are there for a Bind."""
 
@@ -101,7 +118,6 @@ class Run:
         "started",
         "suspended",
         "tag",
-        "truncated",
     )  # fmt: skip
 
     def __init__(
@@ -136,7 +152,6 @@ class Run:
         self.body: list[bytes] = []
         self.kept = 0
         self.limit = 0
-        self.truncated = False
         self.digest = None
         self.spooled: object = None
         self.barrier = False
@@ -162,10 +177,17 @@ class Run:
         self.settled = True
         self.barrier = traits_of(judgement.operation.facts).barrier
         self.sensitive = judgement.mask.sensitive
-        kept = responses_kept(judgement.verdict.obligations, observed=self.session.kernel.mode == "observe")
-        self.limit = FULL_RESPONSE if kept == "full" else HEAD_RESPONSE if kept == "head" else 0
+        self.limit = recorded_of_response(judgement, self.session.kernel)
         self.started = self.session.gateway.now()
         self.session.carry_out(self)
+
+    def resume(self, judgement: Judgement, started: Instant, done: Callable[[Result], None]) -> None:
+        """Take over an operation that was forwarded by `turns`."""
+        self.judgement = judgement
+        self.done = done
+        self.settled = self.forwarded = True
+        self.limit = recorded_of_response(judgement, self.session.kernel)
+        self.started = started
 
     def refuse(self, refusal: Refuse) -> None:
         if not self.settled:
@@ -187,18 +209,13 @@ class Run:
         size = len(piece)
         self.size += size
         if self.digest is None:
-            self.digest = hashlib.sha256(piece)
-        else:
-            self.digest.update(piece)
-        if self.kept + size <= self.limit:
-            self.body.append(piece)
-            self.kept += size
-        elif not self.truncated:
-            self.truncated = True
-            rest = self.limit - self.kept
-            if rest > 0:
-                self.body.append(piece[:rest])
-                self.kept = self.limit
+            if self.kept + size <= self.limit:
+                self.body.append(piece)
+                self.kept += size
+                return
+            self.digest = hashlib.sha256(b"".join(self.body))
+            self.body.append(piece[: self.limit - self.kept])
+        self.digest.update(piece)
 
     def finish(self, outcome: Outcome, detail: str = "") -> None:
         """Tell the driver the outcome, once."""
@@ -206,15 +223,15 @@ class Run:
         if done is None:
             return
         response = None
-        if self.digest is not None:
+        if self.size:
             response = ResponseRecord(
                 kind="postgres",
                 body=b"".join(self.body),
-                digest=self.digest.hexdigest(),
+                digest="" if self.digest is None else self.digest.hexdigest(),
                 rows=self.rows or self.changed,
                 bytes=self.size,
                 masked=self.masked,
-                truncated=self.truncated,
+                truncated=self.digest is not None,
             )
         micros = self.session.gateway.now() - self.started if self.started else 0
         finished = Finished(self.operation.id, outcome, detail or self.error or self.tag, response, micros)

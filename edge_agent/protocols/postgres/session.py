@@ -18,8 +18,9 @@ from edge_agent.protocols.postgres.expect import Expect
 from edge_agent.protocols.postgres.lookup import Lookup
 from edge_agent.protocols.postgres.messages import ProtocolViolationError
 from edge_agent.protocols.postgres.names import Statement, Statements
-from edge_agent.protocols.postgres.run import Run
+from edge_agent.protocols.postgres.run import Run, parameters
 from edge_agent.protocols.postgres.states import BARRIER, FAILED, FREE, HELD, IDLE, IN_TRANSACTION, INPUT, LOOKUP, READY
+from edge_agent.protocols.postgres.turns import turns
 from gateway_kernel.audit import Noted, Outcome, Prepared, operation_record, verdict_record
 from gateway_kernel.commands import Refuse
 from gateway_kernel.judge import UNREADABLE
@@ -62,9 +63,9 @@ class PostgresSession:
         self.spool: copying.Spool | None = None
         self.preceding = carry.Chain()
         self.masks = masking.Masks(gateway)
+        self.turns = turns(self, gateway.repeats(kernel))
         self.draining = False
         self.closed = False
-        self._operations = 0
         self._pumping = False
         self._outbox: list[bytes] = []
         self._asides: list[bytes] = []
@@ -88,7 +89,19 @@ class PostgresSession:
 
     # The client's messages
 
+    def resting(self) -> bool:
+        """True if nothing is under way on either side, and all that a text could mean is known."""
+        under_way = (
+            self.blocked or self.sent or self.failed or self.in_block or self.sensitive or self.read_only or self.draining
+            or self.closed or self._pumping or self.inbox or self.runs or self.portals or self.preceding
+            or self._outbox or self._asides or self.current or self.copy or self.spool or self.on_input
+        )  # fmt: skip
+        if under_way or self.status != IDLE:
+            return False
+        return self.lookup.whole and self.backend.resting and not self.frontend.codec.pending
+
     def receive(self, messages: list[Message]) -> None:
+        self.turns.unfold()
         for kind, raw in messages:
             self.inbox.append((kind, raw))
             self.waiting_input += len(raw)
@@ -175,6 +188,7 @@ class PostgresSession:
             return
         statement = Statement(text, judgement.operation.text, parsed.types, meaning=operation.context.get("catalogue"))
         before = self.statements.get(parsed.name)
+        self.turns.forget(parsed.name)
         self.statements.put(parsed.name, statement)
 
         def answered(ok: bool, _: bytes) -> None:
@@ -255,6 +269,7 @@ class PostgresSession:
         kind, name = m.read_target(raw)
         if kind == b"S":
             self.statements.drop(name)
+            self.turns.forget(name)
         else:
             self.portals.pop(name, None)
         self.send(raw, Expect(m.CLOSE))
@@ -302,20 +317,25 @@ class PostgresSession:
             return None
         if self.preceding:
             context = {**context, "preceding": self.preceding.digest()}
-        self._operations += 1
-        parameters: tuple[Parameter, ...] = ()
+        values: tuple[Parameter, ...] = ()
         if bound is not None and bound.values:
-            parameters = _parameters(bound, statement.types if statement is not None else ())
-        return Operation(
-            f"{self.kernel.id}-{self._operations}",
+            values = parameters(bound, statement.types if statement is not None else ())
+        operation = Operation(
+            self.next_id(),
             "postgres",
             text,
-            parameters,
+            values,
             context,
             "",
             len(raw),
             facts,
         )
+        self.turns.operations += 1
+        return operation
+
+    def next_id(self) -> str:
+        """The id of the next operation."""
+        return f"{self.kernel.id}-{self.turns.operations + 1}"
 
     def _only_the_end(self, kind: int) -> None:
         """What the server says of everything but the end of a failed transaction, and without asking it."""
@@ -416,7 +436,14 @@ class PostgresSession:
         if self._asides and not self.backend.within_message:
             self.to_client(b"".join(self._asides))
             self._asides.clear()
+        if self.draining and self._idle():
+            self.frontend.goodbye()  # behind the answer, which the client has by now
+            return
         self.pump()
+
+    def _idle(self) -> bool:
+        """True if nothing of this session is under way upstream, not even a transaction."""
+        return self.status == IDLE and not self.sent and not self.backend.owed
 
     def described(self, run: Run, raw: bytes) -> None:
         self.masks.describe(run, raw)
@@ -460,6 +487,7 @@ class PostgresSession:
 
     def _segment_ends(self) -> None:
         rolled_back = self.failed and self.status == IDLE
+        alone = self.runs[0] if len(self.runs) == 1 and not self.in_block else None
         self.settle(rolled_back=rolled_back)
         self.failed = self.sent = self.read_only = False
         self.blocked = FREE
@@ -470,8 +498,8 @@ class PostgresSession:
             self.preceding.clear()
             self.sensitive = False
             self.lookup.transaction_ended()
-        if self.draining and self.status == IDLE:
-            self.frontend.goodbye()
+            if alone is not None:
+                self.turns.learn(alone)
 
     def settle(self, *, rolled_back: bool = False, lost: bool = False) -> None:
         """Tell the gate the outcome of every operation whose end is known now."""
@@ -499,6 +527,7 @@ class PostgresSession:
 
     def cancel(self) -> None:
         """A CancelRequest reached this session: what waits for people ends with 57014, what runs is cancelled by the server."""
+        self.turns.unfold()
         run = self.current
         if self.blocked == HELD and run is not None and not run.settled:
             run.settled = True
@@ -514,16 +543,19 @@ class PostgresSession:
 
     def drain(self) -> None:
         """Finish what is in flight, tell what is held, and go."""
+        self.turns.unfold()
         self.draining = True
-        if self.blocked == HELD or (self.status == IDLE and not self.sent and not self.backend.owed):
+        if self.blocked == HELD or self._idle():
             self.frontend.goodbye()
 
     def leaves_something(self) -> bool:
         """True if the server is still at work on something whose outcome is not known."""
+        self.turns.unfold()
         return any(run.done is not None for run in self.runs) and bool(self.backend.owed)
 
     def client_gone(self) -> None:
         """Nobody reads any more: what waits for people ends here, what runs may end."""
+        self.turns.unfold()
         self.inbox.clear()
         run, self.current = self.current, None
         if run is not None and not run.settled:
@@ -545,6 +577,7 @@ class PostgresSession:
         self.frontend.close("the server broke the protocol or left the pinned settings")
 
     def server_lost(self, error: Exception | None) -> None:
+        self.turns.unfold()
         if not self.closed:
             if self.backend.owed or self.status != IDLE:
                 self.to_client(refusal.fatal(refusal.CONNECTION_FAILURE, "the server closed the connection"))
@@ -554,6 +587,7 @@ class PostgresSession:
         """Close the books: held waiters leave their reviews standing, unanswered operations are unknown."""
         if self.closed:
             return
+        self.turns.unfold()
         run, self.current = self.current, None
         if run is not None and not run.settled:
             run.settled = True
@@ -563,11 +597,3 @@ class PostgresSession:
             self.spool.discard()
         self.settle(lost=True)
         self.closed = True
-
-
-def _parameters(bound: m.Bind, types: tuple[int, ...]) -> tuple[Parameter, ...]:
-    known = len(types)
-    return tuple(
-        Parameter(str(types[at]) if at < known else "0", value, "binary" if bound.formats[at] else "text")
-        for at, value in enumerate(bound.values)
-    )

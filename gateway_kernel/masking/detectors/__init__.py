@@ -83,4 +83,4 @@ class Screen:
         return sorted(span for detector in self.which(data) for span in detector.candidates(data))
 
 
-__all__ = ["FAMILY", "MAX_MATCH", "NAMES", "REGISTRY", "Detector", "Screen", "Span", "resolve"]
+__all__ = ["FAMILY", "MAX_MATCH", "NAMES", "REGISTRY", "Detector", "Screen", "Span", "compile_set", "resolve"]

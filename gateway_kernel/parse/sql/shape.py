@@ -32,6 +32,16 @@ class Shapes:
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
 
+    def shape(self, text: str) -> str | None:
+        """The shape of `text` if all texts of it have the same facts: `text` with "0" for each number; None if it keeps to itself.
+
+        Known once `representative` was asked of a text of this shape.
+        """
+        if len(text) > LONGEST or _PLAIN.fullmatch(text) is None or "--" in text:
+            return None
+        shape, numbers = _NUMBER.subn("0", text)
+        return shape if numbers and self._first.get(shape) else None
+
     def representative(self, text: str) -> str:
         """Return the text whose facts are those of `text`; `text` itself if it shares its shape with no other."""
         if len(text) > LONGEST or _PLAIN.fullmatch(text) is None or "--" in text:

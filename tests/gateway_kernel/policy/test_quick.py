@@ -9,11 +9,15 @@ from gateway_kernel.policy.cel import Answer, Bench, compile_condition
 from tests.gateway_kernel.policy.rules import NOON, operation, policy, rule, session
 
 NUMBERS = ("session.operations", "session.rows_read", "operation.size", "time.hour", "time.weekday")
-COMPARISONS = st.builds(
-    "{} {} {}".format,
-    st.sampled_from(NUMBERS),
-    st.sampled_from(("==", "!=", "<", "<=", ">", ">=")),
-    st.one_of(st.integers(0, 24).map(str), st.sampled_from(NUMBERS)),
+SYMBOLS = st.sampled_from(("==", "!=", "<", "<=", ">", ">="))
+COMPARISONS = st.one_of(
+    st.builds(
+        "{} {} {}".format,
+        st.sampled_from(NUMBERS),
+        SYMBOLS,
+        st.one_of(st.integers(0, 24).map(str), st.sampled_from(NUMBERS)),
+    ),
+    st.builds("{} {} {}".format, st.integers(0, 24), SYMBOLS, st.sampled_from(NUMBERS)),
 )
 CONDITIONS = st.recursive(
     COMPARISONS,

@@ -16,7 +16,7 @@ from edge_agent.protocols.postgres.values import ColumnPlan, Values
 from gateway_kernel.errors import UnmaskableError
 from gateway_kernel.masking.masker import Detection
 from gateway_kernel.masking.strategies import MaskingKeys
-from tools import build_scanner
+from tools import build_extensions
 
 KEYS = MaskingKeys.derive(b"a secret for these tests only")
 DETECTION = Detection({"email": "redact", "credit_card": "redact", "secret": "redact"})
@@ -80,7 +80,7 @@ def compiled() -> object:
     """The Cython scanner, built here if it is not there yet."""
     import importlib
 
-    build_scanner.build()
+    build_extensions.build()
     return importlib.import_module("edge_agent.protocols.postgres._scan")
 
 
