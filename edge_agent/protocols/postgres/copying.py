@@ -1,20 +1,18 @@
 """COPY: data from a client that is part of a reviewed operation, data to a client that has to be masked, and what passes between.
 
-Where people have to see the operation first, the client's data is spooled (encrypted, at most `MAX_SPOOL`) and digested before anybody
+Where people have to see the operation first, the client's data is spooled (encrypted, at most `MAX_INPUT`) and digested before anybody
 is asked, and sent when it may be. Otherwise it goes on as it comes. What COPY reads and writes is judged in the kernel.
 """
 
-import hashlib
-import tempfile
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import postgast
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
 from edge_agent.gateway import LimitReachedError
+from edge_agent.input_spool import MAX_INPUT, InputSpool
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres import refusal
 from edge_agent.protocols.postgres.copyrows import CopyMasker, CopyOptions
@@ -25,9 +23,6 @@ from gateway_kernel.model import Operation
 
 if TYPE_CHECKING:
     from edge_agent.protocols.postgres.session import PostgresSession
-
-MAX_SPOOL = 64 * MiB  # bytes of COPY data that wait for people
-_SPOOLED_CHUNK = 64 * 1024  # bytes encrypted at a time
 
 WITHHOLD: ColumnPlan = "withhold"
 
@@ -84,71 +79,13 @@ def _bytes(value: str | None) -> bytes | None:
 # From the client
 
 
-class Spool:
-    """COPY data that waits, encrypted under a key that lives only here: in memory up to a chunk, then in an unlinked file."""
+class CopyInput(InputSpool):
+    """The data of one COPY FROM STDIN that waits, with the operation it belongs to and the message that brought it."""
 
     def __init__(self, operation: Operation, raw: bytes) -> None:
+        super().__init__()
         self.operation = operation
         self.raw = raw
-        self.size = 0
-        self.too_large = False
-        self._digest = hashlib.sha256()
-        self._cipher = AESGCM(AESGCM.generate_key(256))
-        self._open: list[bytes] = []
-        self._open_size = 0
-        self._chunks = 0
-        self._file: IO[bytes] | None = None
-
-    def add(self, data: bytes) -> None:
-        if self.too_large:
-            return
-        self.size += len(data)
-        if self.size > MAX_SPOOL:
-            self.too_large = True
-            self.discard()
-            return
-        self._digest.update(data)
-        self._open.append(data)
-        self._open_size += len(data)
-        if self._open_size >= _SPOOLED_CHUNK:
-            self._seal()
-
-    def _seal(self) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="sallyport-copy-")  # noqa: SIM115 - closed by `discard`
-        sealed = self._cipher.encrypt(self._nonce(self._chunks), b"".join(self._open), None)
-        self._file.write(len(sealed).to_bytes(4) + sealed)
-        self._chunks += 1
-        self._open.clear()
-        self._open_size = 0
-
-    @staticmethod
-    def _nonce(chunk: int) -> bytes:
-        return chunk.to_bytes(12)
-
-    def digest(self) -> str:
-        """Hex SHA-256 of the data, as it would arrive in the server."""
-        return self._digest.hexdigest()
-
-    def chunks(self) -> list[bytes]:
-        """All of it again, in order; the spool is empty afterwards."""
-        chunks: list[bytes] = []
-        if self._file is not None:
-            self._file.seek(0)
-            for number in range(self._chunks):
-                size = int.from_bytes(self._file.read(4))
-                chunks.append(self._cipher.decrypt(self._nonce(number), self._file.read(size), None))
-        if self._open:
-            chunks.append(b"".join(self._open))
-        self.discard()
-        return chunks
-
-    def discard(self) -> None:
-        """Forget everything. Harmless if repeated."""
-        self._open.clear()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 def needs_spool(session: "PostgresSession", operation: Operation) -> bool:
@@ -170,7 +107,7 @@ def spools(session: "PostgresSession", operation: Operation, raw: bytes) -> bool
         text = "COPY FROM STDIN that waits for a review cannot stand in a pipeline"
         session.refuse_with(refusal.error(refusal.FEATURE_NOT_SUPPORTED, text), query=True)
         return True
-    session.spool = Spool(operation, raw)
+    session.spool = CopyInput(operation, raw)
     copy = read_copy(operation.text)
     session.to_client(m.copy_in_response(0, 1 if copy is not None and copy.form == "binary" else 0))
     return True
@@ -194,7 +131,7 @@ def message(session: "PostgresSession", kind: int, raw: bytes) -> None:
         _spooled(session, spool, failed=kind == m.COPY_FAIL)
 
 
-def _spooled(session: "PostgresSession", spool: Spool, *, failed: bool) -> None:
+def _spooled(session: "PostgresSession", spool: CopyInput, *, failed: bool) -> None:
     """The client's data is complete: now the operation is."""
     if failed or spool.too_large:
         spool.discard()
@@ -203,7 +140,7 @@ def _spooled(session: "PostgresSession", spool: Spool, *, failed: bool) -> None:
             if failed
             else refusal.error(
                 refusal.PROGRAM_LIMIT_EXCEEDED,
-                f"COPY data that waits for a review may have {MAX_SPOOL // MiB} MiB",
+                f"COPY data that waits for a review may have {MAX_INPUT // MiB} MiB",
                 hint="Send it in parts.",
             )
         )
@@ -225,7 +162,7 @@ def begins(session: "PostgresSession", run: Run, raw: bytes) -> bool:
     if run.spooled is None:
         session.copy = run
         return False
-    assert isinstance(run.spooled, Spool)
+    assert isinstance(run.spooled, CopyInput)
     for chunk in run.spooled.chunks():
         session.send_raw(m.message(m.COPY_DATA, chunk))
     session.send_raw(m.COPY_DONE_MESSAGE)

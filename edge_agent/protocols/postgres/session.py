@@ -60,7 +60,7 @@ class PostgresSession:
         self.current: Run | None = None
         self.runs: list[Run] = []
         self.copy: Run | None = None
-        self.spool: copying.Spool | None = None
+        self.spool: copying.CopyInput | None = None
         self.preceding = carry.Chain()
         self.masks = masking.Masks(gateway)
         self.turns = turns(self, gateway.repeats(kernel))
