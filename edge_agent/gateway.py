@@ -21,15 +21,91 @@ if TYPE_CHECKING:
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What is injected upstream. Its repr shows nothing; `version` tells whether a refetch brought another one."""
+    """What is injected upstream. Its repr shows nothing; `version` tells whether a refetch brought another one.
+
+    `header` or `query` names the place in a request, both are "" where the protocol has its own; `value` is what stands there, with
+    `{secret}` for the secret.
+    """
 
     username: str
     secret: str
     kind: str = "password"
     version: str = ""
+    header: str = ""
+    query: str = ""
+    value: str = ""
+
+    @property
+    def injected(self) -> str:
+        """What stands in the header or, before it is percent-encoded, in the query."""
+        return self.value.replace("{secret}", self.secret)
 
     def __repr__(self) -> str:
         return f"Credential({self.username!r}, hidden)"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation that a resource offers, by path and method: what it is called and what it does.
+
+    `segments` are decoded: text, "" for any one segment, text with `{}` in it for any characters there, and "**" at the end for
+    the rest. No `methods` means any. `effects` are pairs of kind and object, () where those of the method hold. `speaks` is
+    the language of the body whose own operations count, "" if none.
+    """
+
+    segments: tuple[str, ...]
+    methods: frozenset[str] = frozenset()
+    id: str = ""
+    effects: tuple[tuple[str, str], ...] = ()
+    speaks: str = ""
+
+
+def matched(routes: tuple[Route, ...], method: str, segments: tuple[str, ...]) -> Route | None:
+    """The route of a request: text goes before a placeholder, segment by segment; of equals the first. A slash at the end does not count.
+
+    HEAD is GET where no route names it.
+    """
+    if segments and not segments[-1]:
+        segments = segments[:-1]
+    best: Route | None = None
+    rank: tuple[int, ...] = ()
+    for route in routes:
+        if not route.methods or method in route.methods:
+            found = _rank(route.segments, segments)
+            if found is not None and (best is None or found < rank):
+                best, rank = route, found
+    return matched(routes, "GET", segments) if best is None and method == "HEAD" else best
+
+
+def _rank(pattern: tuple[str, ...], segments: tuple[str, ...]) -> tuple[int, ...] | None:
+    """How closely a path fits, less is closer; None where it does not."""
+    rest = bool(pattern) and pattern[-1] == "**"
+    fixed = pattern[:-1] if rest else pattern
+    if len(segments) < len(fixed) or (len(segments) > len(fixed) and not rest):
+        return None
+    rank: list[int] = []
+    for wanted, segment in zip(fixed, segments, strict=False):
+        if segment and wanted == segment:
+            rank.append(0)
+        elif "{}" in wanted and _around(wanted, segment):
+            rank.append(1)
+        elif not wanted and segment:
+            rank.append(2)
+        else:
+            return None
+    return (*rank, 3) if rest else tuple(rank)
+
+
+def _around(pattern: str, segment: str) -> bool:
+    """Text with placeholders in it, each for at least one character. Not a regular expression: the segment is the agent's."""
+    first, *middle, last = pattern.split("{}")
+    if not segment.startswith(first):
+        return False
+    at = len(first)
+    for text in middle:
+        at = segment.find(text, at + 1) + len(text)
+        if at < len(text):
+            return False
+    return len(segment) - len(last) > at and segment.endswith(last)
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -43,11 +119,17 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class Guarded(msgspec.Struct, frozen=True):
-    """A resource as this edge guards it: the kernel's resource (labels from the registry), its upstream and its mode."""
+    """A resource as this edge guards it: the kernel's resource (labels from the registry), its upstream, its mode and its routes.
+
+    `injected_header` and `injected_query` name the place of its credential, as in `Credential`.
+    """
 
     resource: Resource
     upstream: Upstream
     mode: Mode
+    routes: tuple[Route, ...] = ()
+    injected_header: str = ""
+    injected_query: str = ""
 
 
 class IdentityRefusedError(Exception):
@@ -95,6 +177,10 @@ class Admitting(Interface):
         """The agent went away: this waiter ends, the review stands."""
         ...
 
+    def stop_waiting(self, reason: str) -> None:
+        """This waiter ends as if its hold had run out; the review stands."""
+        ...
+
 
 class Gateway(Interface):
     """The services of one worker."""
@@ -120,6 +206,10 @@ class Gateway(Interface):
     @property
     def masking_keys(self) -> MaskingKeys | None:
         """The keys of the strategies `hash` and `token`; they never leave the machine."""
+        ...
+
+    def derived_key(self, purpose: str) -> bytes:
+        """256 bits for one purpose, the same in every worker of this machine; they never leave it."""
         ...
 
     def now(self) -> Instant: ...

@@ -103,7 +103,9 @@ class Services:
         for mine in self._settings.resources:
             registered = self._bundles.resource(mine.name)
             if registered is not None:
-                guarded[mine.name] = Guarded(registered, mine.upstream, mine.mode)
+                place = mine.credential
+                header, query = (place.header, place.query) if place else ("", "")
+                guarded[mine.name] = Guarded(registered, mine.upstream, mine.mode, mine.routes, header, query)
         self._guarded = guarded
         policy = self._bundles.policy
         self.driver.usage.use(policy.caps if policy else ())
@@ -131,6 +133,9 @@ class Services:
         if self._masking_keys is None:
             self._masking_keys = Vault.masking_keys(self._settings.data_dir)
         return self._masking_keys
+
+    def derived_key(self, purpose: str) -> bytes:
+        return Vault.derived_key(self._settings.data_dir, purpose)
 
     def now(self) -> Instant:
         return time.time_ns() // 1000

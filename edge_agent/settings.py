@@ -14,7 +14,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from edge_agent.gateway import Upstream
+from edge_agent import settings_http as http
+from edge_agent.gateway import Route, Upstream
+from edge_agent.openapi import OpenApiError
+from edge_agent.routes import PathError
 from edge_agent.settings_file import (
     EdgeFile,
     InjectedFile,
@@ -71,12 +74,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class CredentialReference(msgspec.Struct, frozen=True):
-    """Where a secret is, never the secret. `header` and `value` say where it is injected, "" for the protocol's own place."""
+    """Where a secret is, never the secret. `header` or `query`, and `value`, say where it is injected, "" for the protocol's own place."""
 
     scheme: str
     place: str
     header: str = ""
     value: str = ""
+    query: str = ""
 
 
 class ResourceSettings(msgspec.Struct, frozen=True):
@@ -89,6 +93,7 @@ class ResourceSettings(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     mode: Mode
     limits: Limits
+    routes: tuple[Route, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -130,11 +135,12 @@ def load(path: Path, protocols: tuple[str, ...]) -> Settings:
         raise SettingsError(str(error)) from None
     problems: list[Problem] = []
     file = fit(root, EdgeFile, problems)
-    settings = None
+    settings, elsewhere = None, []
     if file is not MISFIT and not problems:
-        settings = _Reading(path.absolute(), root, protocols, problems).settings(file)
-    if settings is None or problems:
-        raise SettingsError("\n".join(problem.text(name) for problem in sorted(problems)))
+        reading = _Reading(path.absolute(), root, protocols, problems)
+        settings, elsewhere = reading.settings(file), reading.elsewhere
+    if settings is None or problems or elsewhere:
+        raise SettingsError("\n".join([*(problem.text(name) for problem in sorted(problems)), *elsewhere]))
     return settings
 
 
@@ -146,6 +152,8 @@ class _Reading:
         self._root = root
         self._protocols = protocols
         self._problems = problems
+        self.elsewhere: list[str] = []
+        """Problems in files that edge.yaml names, with their own places."""
 
     def settings(self, file: EdgeFile) -> Settings:
         listeners = tuple(self._listener(protocol, each, file.tls) for protocol, each in file.listeners.items())
@@ -233,15 +241,53 @@ class _Reading:
         if written.protocol in self._protocols and written.protocol not in file.listeners:
             what = f"resource {written.name!r} has no listener: add `{written.protocol}` to `listeners`"
             self._object(what, "resources", i, "protocol")
+        upstream = self._upstream(i, written.upstream)
+        credential = self._credential(i, written.credential)
+        if written.protocol == http.PROTOCOL:
+            self._http(i, upstream, credential)
+        else:
+            self._no_http(i, written)
         return ResourceSettings(
             name=written.name,
             protocol=written.protocol,
-            upstream=self._upstream(i, written.upstream),
-            credential=self._credential(i, written.credential),
+            upstream=upstream,
+            credential=credential,
             labels=written.labels,
             mode=written.mode,
             limits=_limits(written.limits or file.limits.resource),
+            routes=self._routes(i, written, upstream),
         )
+
+    def _http(self, i: int, upstream: Upstream, credential: CredentialReference | None) -> None:
+        if what := http.upstream_problem(upstream):
+            self._object(what, "resources", i, "upstream")
+        elif credential and (what := http.scope_problem(credential.scheme, credential.place, upstream.host)):
+            self._object(what, "resources", i, "credential")
+
+    def _no_http(self, i: int, written: ResourceFile) -> None:
+        said = {"routes": written.routes, "openapi": written.openapi}
+        for key in (key for key, value in said.items() if value):
+            self._object(f"`{key}` is for resources of protocol {http.PROTOCOL}", "resources", i, key)
+        if isinstance(written.credential, InjectedFile):
+            what = (
+                f"a credential goes into a header or query at protocol {http.PROTOCOL} only; write the reference alone"
+            )
+            self._object(what, "resources", i, "credential")
+
+    def _routes(self, i: int, written: ResourceFile, upstream: Upstream) -> tuple[Route, ...]:
+        """Those of the file first, so that they hold where the OpenAPI document says something else of the same path."""
+        routes: list[Route] = []
+        for number, route in enumerate(written.routes):
+            try:
+                routes.append(http.route_of(route, http.base_of(upstream)))
+            except PathError as error:
+                self._object(str(error), "resources", i, "routes", number, "path")
+        if written.openapi:
+            try:
+                routes.extend(http.described(self._below(written.openapi), upstream))
+            except OpenApiError as error:
+                self.elsewhere.append(str(error))
+        return tuple(routes)
 
     def _upstream(self, i: int, text: str) -> Upstream:
         path = ("resources", i, "upstream")
@@ -270,10 +316,10 @@ class _Reading:
             return None
         if isinstance(written, str):
             return self._reference(written, "resources", i, "credential")
-        if "{secret}" not in written.value:
-            self._object("the value has no `{secret}` in it", "resources", i, "credential", "value")
+        if what := http.injection_problem(written):
+            self._object(what, "resources", i, "credential")
         reference = self._reference(written.secret, "resources", i, "credential", "secret")
-        return msgspec.structs.replace(reference, header=written.header, value=written.value)
+        return msgspec.structs.replace(reference, header=written.header, value=written.value, query=written.query)
 
     def _reference(self, text: str, *path: str | int) -> CredentialReference:
         scheme, separator, place = text.partition("://")

@@ -27,6 +27,14 @@ Name = Annotated[
         extra_json_schema={"description": "a name of lower case letters, digits, '.', '_' and '-'"},
     ),
 ]
+Method = Annotated[
+    str,
+    msgspec.Meta(pattern=r"\A[A-Z][A-Z-]{0,31}\Z", extra_json_schema={"description": "a method in upper case"}),
+]
+EffectKind = Literal["read", "write", "delete", "schema", "privilege", "execute", "session", "transfer", "unknown"]
+"""Kinds of effect that a route may have."""
+Speaks = Literal["", "graphql", "json-rpc"]
+"""What a body may be written in, so that its own operations are the effects."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -77,11 +85,29 @@ class SpoolFile(msgspec.Struct, frozen=True):
 
 
 class InjectedFile(msgspec.Struct, frozen=True):
-    """A credential that is put into a header: `value` holds `{secret}` where the secret goes."""
+    """A credential that is put into a header or a query parameter: `value` holds `{secret}` where the secret goes."""
 
-    header: Text
     value: Text
     secret: Text
+    header: str = ""
+    query: str = ""
+
+
+class EffectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One effect of a route."""
+
+    kind: EffectKind
+    object: str = ""
+
+
+class RouteFile(msgspec.Struct, frozen=True):
+    """An operation of an HTTP API: `{name}` in the path stands for one segment, `**` at its end for the rest."""
+
+    path: Text
+    methods: tuple[Method, ...] = ()
+    id: str = ""
+    effects: tuple[EffectFile, ...] = ()
+    speaks: Speaks = ""
 
 
 class ResourceFile(msgspec.Struct, frozen=True):
@@ -94,6 +120,8 @@ class ResourceFile(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     mode: Mode = "enforce"
     limits: LimitsFile | None = None
+    routes: tuple[RouteFile, ...] = ()
+    openapi: str = ""
 
 
 class EdgeFile(msgspec.Struct, frozen=True):
