@@ -4,37 +4,18 @@ The maskers themselves are `rows` and `copyrows`. What cannot be masked for want
 ends the session rather than pass.
 """
 
+from edge_agent.detection import detection
 from edge_agent.gateway import Gateway
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres.rows import RowMasker
 from edge_agent.protocols.postgres.run import Run
 from edge_agent.protocols.postgres.values import ColumnPlan, Values
-from gateway_kernel.masking.masker import Detection
-from gateway_kernel.masking.strategies import MaskingKeys
-from gateway_kernel.verdict import DetectMask, Obligations, Strategy, stricter_strategy
+from gateway_kernel.verdict import Obligations
 
 TEXT = 25  # the oid of type text
 
-_MEMORY: dict[tuple[tuple[DetectMask, ...], int], Detection] = {}
 _REMEMBERED = 64
 _SOME = (m.Field(b"", 0, 0, 0, 0, 0, 0),)  # a result with columns that nobody looks into
-
-
-def detection(masks: tuple[DetectMask, ...], keys: MaskingKeys | None) -> Detection | None:
-    """The compiled detectors of an obligation; made once for each policy."""
-    if not masks:
-        return None
-    found = _MEMORY.get((masks, id(keys)))
-    if found is None:
-        strategies: dict[str, Strategy] = {}
-        for mask in masks:
-            for name in mask.detect:
-                known = strategies.get(name)
-                strategies[name] = mask.strategy if known is None else stricter_strategy(known, mask.strategy)
-        if len(_MEMORY) >= _REMEMBERED:
-            _MEMORY.clear()
-        found = _MEMORY[(masks, id(keys))] = Detection(strategies, keys)
-    return found
 
 
 class Masks:
