@@ -2,13 +2,15 @@
 upstream refuses.
 
 `env://NAME` and `file://path` are read here; `keyvault://`, `entra://` and `managed-identity://` go through
-azure-identity, whose clients are made at first use. Nothing here logs, stores or shows a secret, and no agent ever
+azure-identity, whose clients are made at first use. Where in a request the secret goes is decided here as well: where edge.yaml says,
+else in `Authorization`, as a bearer token or as user name and password. Nothing here logs, stores or shows a secret, and no agent ever
 receives one.
 """
 
 import asyncio
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +19,16 @@ from typing import Any
 import msgspec
 from azure.core.exceptions import AzureError
 
+from edge_agent import settings_http as http
 from edge_agent.gateway import Credential
 from edge_agent.settings import CredentialReference, ResourceSettings
+from edge_agent.settings_http import SCOPE_FOLLOWS
 
 FETCH_LIMIT = 20.0  # seconds for one fetch from Azure
 KEPT = 900.0  # seconds after which a cached secret is read again
 _EARLY = 300.0  # seconds before a token's expiry at which it is fetched anew
 _DATABASE_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
+_HEADER_VALUE = re.compile(r"[!-~\x80-\xff]([ -~\x80-\xff]*[!-~\x80-\xff])?\Z")  # RFC 9110, 5.5, without tabs
 
 
 class CredentialError(Exception):
@@ -66,6 +71,8 @@ class Credentials:
             if current is not None and current is not before:
                 return current.credential  # somebody else fetched it while this one waited
             fetched = await self._fetch(resource, reference)
+            if resource.protocol == http.PROTOCOL:
+                fetched = _Cached(_placed(fetched.credential, resource.name, reference), fetched.until)
             self._cached[key] = fetched
             return fetched.credential
 
@@ -93,6 +100,8 @@ class Credentials:
 
     def _static(self, resource: ResourceSettings, secret: str, version: str = "", fallback: str = "") -> _Cached:
         username = resource.upstream.username
+        if resource.credential and resource.credential.value:
+            return _Cached(Credential(username, secret, "injected", version), self._clock() + KEPT)
         if secret.startswith("{"):
             with contextlib.suppress(msgspec.DecodeError):
                 pair = msgspec.json.decode(secret, type=_Pair)
@@ -100,9 +109,10 @@ class Credentials:
         if not username and not fallback and ":" in secret:
             username, _, secret = secret.partition(":")
         username = username or fallback
-        if not username and not (resource.credential and resource.credential.header):
+        if not username:
+            key = ", or write {header: …, value: …, secret: …} for a key" if resource.protocol == http.PROTOCOL else ""
             raise CredentialError(
-                'no user name: write it into the upstream URL, or store {"username": …, "password": …}'
+                f'no user name: write it into the upstream URL, or store {{"username": …, "password": …}}{key}'
             )
         return _Cached(Credential(username, secret, "password", version), self._clock() + KEPT)
 
@@ -121,9 +131,13 @@ class Credentials:
         return self._static(resource, found.value or "", found.properties.version or "", user)
 
     async def _token(self, resource: ResourceSettings, reference: CredentialReference) -> _Cached:
-        managed = reference.scheme == "managed-identity"  # its place is the identity's client id, else it is a scope
-        scope = _DATABASE_SCOPE if managed or not reference.place else reference.place
-        token = await self._azure(reference.place if managed else "").get_token(scope)
+        default = _DATABASE_SCOPE
+        if resource.protocol == http.PROTOCOL:
+            default = http.scope_for(resource.upstream.host)
+        client_id, scope = "", reference.place
+        if reference.scheme == "managed-identity":
+            client_id, _, scope = reference.place.partition(SCOPE_FOLLOWS)
+        token = await self._azure(client_id).get_token(scope or default)
         kept = Credential(resource.upstream.username, token.token, "token", str(token.expires_on))
         return _Cached(kept, token.expires_on - _EARLY)
 
@@ -143,6 +157,19 @@ class Credentials:
         """Close the clients that were made."""
         for client in (*self._vaults.values(), *self._identities.values()):
             await client.close()
+
+
+def _placed(credential: Credential, resource: str, reference: CredentialReference) -> Credential:
+    """The credential with its place in a request."""
+    header, query, value = reference.header, reference.query, reference.value
+    if not value:
+        header, value = "Authorization", "Bearer {secret}" if credential.kind == "token" else "Basic {basic}"
+    placed = msgspec.structs.replace(credential, header=header, query=query, value=value)
+    if header and not _HEADER_VALUE.match(placed.injected):
+        raise CredentialError(
+            f"credential of resource {resource!r} ({reference.scheme}://): it holds a character that no header can carry"
+        )
+    return placed
 
 
 def _from_environment(name: str) -> str:

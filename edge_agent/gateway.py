@@ -4,6 +4,7 @@ The implementations are `driver`, `recorder`, `identify`, `credentials`, `limits
 """
 
 import ssl
+from base64 import b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Credential(msgspec.Struct, frozen=True):
     """What is injected upstream. Its repr shows nothing; `version` tells whether a refetch brought another one.
 
-    `header` or `query` names the place in a request, both are "" where the protocol has its own; `value` is what stands there, with
-    `{secret}` for the secret.
+    `header` or `query` names the place in an HTTP request, both are "" where the protocol has its own; `value` is what stands there, with
+    `{secret}` for the secret or `{basic}` for user name and secret as RFC 7617 joins them.
     """
 
     username: str
@@ -38,6 +39,8 @@ class Credential(msgspec.Struct, frozen=True):
     @property
     def injected(self) -> str:
         """What stands in the header or, before it is percent-encoded, in the query."""
+        if "{basic}" in self.value:
+            return self.value.replace("{basic}", b64encode(f"{self.username}:{self.secret}".encode()).decode())
         return self.value.replace("{secret}", self.secret)
 
     def __repr__(self) -> str:
@@ -244,6 +247,10 @@ class Gateway(Interface):
 
     def repeats(self, session: Session) -> "Repeats | None":
         """The short way for what this session sends again; None where it was not compiled."""
+        ...
+
+    def review_state(self, review: str, agent: str) -> str:
+        """Where a review that this agent's operations opened or joined here stands, "" if that is not known."""
         ...
 
     def judge_only(self, operation: Operation, session: Session) -> Judgement:

@@ -13,6 +13,8 @@ from edge_agent.routes import PathError, segments_of
 from edge_agent.settings_file import InjectedFile, RouteFile
 
 PROTOCOL = "http"
+SCOPE_FOLLOWS = "?scope="
+"""Between a managed identity's client id and the scope of its token."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _UNTOUCHABLE = frozenset(
@@ -100,8 +102,8 @@ def scope_problem(scheme: str, place: str, host: str) -> str:
     """A token is for one service, which an unknown host does not tell."""
     if scheme == "entra" and not place and not scope_for(host):
         return f"no Entra scope is known for {host}; write it: entra://api://APPLICATION/.default"
-    if scheme == "managed-identity" and "?scope=" not in place and not scope_for(host):
-        return f"no Entra scope is known for {host}; write it: managed-identity://CLIENT-ID?scope=api://APPLICATION/.default"
+    if scheme == "managed-identity" and SCOPE_FOLLOWS not in place and not scope_for(host):
+        return f"no Entra scope is known for {host}; write it: managed-identity://CLIENT-ID{SCOPE_FOLLOWS}api://APPLICATION/.default"
     return ""
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from edge_agent.gateway import Route, matched
 from edge_agent.settings import CredentialReference, SettingsError, edge_key, edge_name, load, seconds, size
+from edge_agent.settings_file import EffectKind
+from gateway_kernel import model
 
 PROTOCOLS = ("postgres", "http")
 
@@ -100,11 +104,110 @@ def test_the_contracts_example_loads(tmp_path: Path) -> None:
         ("data_dir: ./data", "hold: 1s", "edge.yaml:3:1: the key 'hold' stands twice"),
         ("  protocol: http\n", "", "'protocol' is missing"),
         ("resources:", "resources: {", "edge.yaml:"),
+        (
+            "https://billing.internal",
+            "http://billing.internal",
+            "edge.yaml:18:13: http:// is for loopback only: a credential",
+        ),
+        ("https://billing.internal", "ftp://billing.internal:21", "expected an https:// URL"),
+        (
+            "https://billing.internal",
+            "https://billing.internal/a/../b",
+            "edge.yaml:18:13: the path '/a/../b' has the segment",
+        ),
+        (
+            "{header: Authorization,",
+            "{header: Authorization, query: key,",
+            "edge.yaml:19:15: write either `header` or `query`",
+        ),
+        ("{header: Authorization,", "{", "edge.yaml:19:15: write either `header` or `query`"),
+        ("header: Authorization", "header: 'X Key'", "'X Key' is no name of a header"),
+        ("header: Authorization", "header: Host", "the header 'Host' is the edge's own"),
+        ("header: Authorization", "haeder: Authorization", "unknown key 'haeder' (did you mean 'header'?)"),
+        (
+            '{header: Authorization, value: "Bearer {secret}", secret: keyvault://orders-vault/billing-key}',
+            "entra://",
+            "edge.yaml:19:15: no Entra scope is known for billing.internal; write it: entra://api://",
+        ),
+        ("  mode: enforce", "  routes: [{path: /a}]", "edge.yaml:15:11: `routes` is for resources of protocol http"),
+        ("  mode: enforce", "  openapi: a.yaml", "edge.yaml:15:12: `openapi` is for resources of protocol http"),
+        (
+            "keyvault://orders-vault/orders-rw",
+            "{header: X, value: '{secret}', secret: env://A}",
+            "edge.yaml:13:15: a credential goes into a header or query at protocol http only",
+        ),
+        (
+            "  protocol: http",
+            "  protocol: http\n  routes: [{path: orders}]",
+            "edge.yaml:18:19: the path 'orders' does not begin",
+        ),
+        (
+            "  protocol: http",
+            "  protocol: http\n  routes: [{path: /a, methods: [get]}]",
+            "edge.yaml:18:33: expected a method in upper case",
+        ),
+        (
+            "  protocol: http",
+            "  protocol: http\n  routes: [{path: /a, effects: [{kind: reed}]}]",
+            "(did you mean 'read'?)",
+        ),
+        ("  protocol: http", "  protocol: http\n  routes: [{path: /a, speaks: soap}]", "'soap' is not one of"),
+        (
+            "  protocol: http",
+            "  protocol: http\n  routes: [{path: /a, ids: x}]",
+            "unknown key 'ids' (did you mean 'id'?)",
+        ),
+        ("  protocol: http", "  protocol: http\n  openapi: gone.yaml", "gone.yaml: cannot be read: No such file"),
     ],
 )
 def test_a_mistake_says_where_it_is_and_what_to_do(tmp_path: Path, before: str, after: str, said: str) -> None:
     """File, line, column, what, and the nearest valid word."""
     assert said in problem(tmp_path, before, after)
+
+
+def test_routes_are_below_the_upstreams_path_and_go_before_the_document(tmp_path: Path) -> None:
+    """`routes` and `openapi` together: what edge.yaml says of a path holds."""
+    (tmp_path / "billing.yaml").write_text(
+        "openapi: 3.1.0\npaths:\n  /orders/{id}: {get: {operationId: fromDocument}, put: {operationId: putOrder}}\n"
+    )
+    text = WHOLE.replace("https://billing.internal", "https://billing.internal/v2") + (
+        "  openapi: ./billing.yaml\n  routes:\n"
+        "  - {path: '/orders/{id}', methods: [GET, POST], id: getOrder, effects: [{kind: read, object: orders}]}\n"
+        "  - {path: /graphql, speaks: graphql}\n"
+    )
+    routes = load(write(tmp_path, text), PROTOCOLS).resources[1].routes
+    order = ("v2", "orders", "")
+    assert routes == (
+        Route(order, frozenset({"GET", "POST"}), "getOrder", (("read", "orders"),)),
+        Route(("v2", "graphql"), speaks="graphql"),
+        Route(order, frozenset({"GET"}), "fromDocument"),
+        Route(order, frozenset({"PUT"}), "putOrder"),
+    )
+    found = matched(routes, "GET", ("v2", "orders", "7"))
+    assert found is not None
+    assert found.id == "getOrder"
+
+
+def test_mistakes_in_an_openapi_document_have_their_own_places(tmp_path: Path) -> None:
+    """Beside those of edge.yaml, each with its file."""
+    (tmp_path / "billing.yaml").write_text("openapi: 3.1.0\npaths:\n  orders: {}\n")
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, WHOLE.replace("app@db", "app:x@db") + "  openapi: billing.yaml\n"), PROTOCOLS)
+    here, there = str(caught.value).splitlines()
+    assert here.startswith(f"{tmp_path}/edge.yaml:12:13: a password stands")
+    assert there == f"{tmp_path}/billing.yaml:3:11: the path 'orders' does not begin with `/`"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.1.2.3"])
+def test_plain_http_is_for_loopback(tmp_path: Path, host: str) -> None:
+    """Where nobody can listen in."""
+    text = WHOLE.replace("https://billing.internal", f"http://{host}:8000")
+    assert load(write(tmp_path, text), PROTOCOLS).resources[1].upstream.options["scheme"] == "http"
+
+
+def test_kinds_of_effect_are_those_of_the_model() -> None:
+    """All but those that no single request has."""
+    assert {*get_args(EffectKind)} == {*model.EffectKind} - {"tunnel", "transaction"}
 
 
 def test_what_may_be_a_secret_is_not_repeated_in_an_error(tmp_path: Path) -> None:
