@@ -10,7 +10,7 @@ from aiohttp import WSMsgType, web
 
 type Event = dict[str, Any] | None
 
-HEARD = web.RequestKey[Callable[[bytes], None]]("heard", Callable[[bytes], None])
+HEARD: web.RequestKey[Callable[[bytes], None]] = web.RequestKey("heard")
 """Notes a WebSocket message in the journal."""
 
 

@@ -16,6 +16,8 @@ from tests.support.detour import detour
 from tests.support.world import AGENT, FREE, LIMIT, World, bodies, eventually, recordings, workers
 from tests.support.worlds.postgres import PostgresWorld
 
+pytestmark = pytest.mark.parametrize("running", ["postgres"], indirect=True)
+
 SLACK = 48 << 20  # bytes by which the edge may grow
 LARGE = "SELECT repeat('x', 1000) FROM generate_series(1, 300000)"
 """300 MB: far more than the edge and every socket buffer hold."""

@@ -35,7 +35,7 @@ def die_at(world: World, point: str, command: str, where: str) -> Recording:
     A recovery adds outcomes and the end of the session alone, so that every other event was on the disk when the kill came.
     """
     with world.connect(where) as agent:
-        eventually(lambda: recordings(world, closed=False), "the session's opening is sealed and shipped")
+        world.opened(agent)
         arm(world, "edge", point)
         if where == GUARDED and point.startswith("consume"):
             with sending(agent, command) as answer:

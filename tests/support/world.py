@@ -95,6 +95,14 @@ class World(Protocol):
         """The same command, made about `size` bytes longer by what does not count."""
         ...
 
+    def text(self, command: str) -> str:
+        """The text under which the command is judged, shown and recorded, and that the journal holds if it ran."""
+        ...
+
+    def opened(self, connection: Connection) -> None:
+        """Wait until the connection's session is open, recorded and shipped; nothing of a test is sent for it."""
+        ...
+
     since: int
     """Sessions opened before this instant are not looked at."""
     kills: int
@@ -260,7 +268,7 @@ def begin(world: World) -> None:
             decide(world, review["id"], "deny", reason="left over")
     for review in reviews(world, "approved"):  # of a test that killed who would have used it
         with world.connect(review["resource"]) as agent:
-            agent.send(review["text"])
+            agent.send(review["text"])  # a text is a command that repeats it
     world.since = time.time_ns() // 1000
 
 

@@ -6,4 +6,6 @@ from contextlib import AbstractContextManager
 from tests.support.world import World
 from tests.support.worlds.postgres import postgres_world
 
-WORLDS: dict[str, Callable[..., AbstractContextManager[World]]] = {"postgres": postgres_world}
+WORLDS: dict[str, Callable[..., AbstractContextManager[World]]] = {
+    "postgres": postgres_world,
+}

@@ -18,12 +18,14 @@ from tests.support.world import (
     POLICY,
     Answer,
     Commands,
+    Connection,
     begin,
     eventually,
     failpoint,
     kill,
     kill_edge,
     prepared,
+    recordings,
 )
 
 SCHEMA = """
@@ -75,7 +77,13 @@ class PostgresWorld:
         canary="SELECT email, ssn FROM people ORDER BY id",
         with_secret=f"INSERT INTO notes (note) VALUES ('{SECRET}')",
         secret=SECRET,
-        marks={"look": "SELECT n FROM counter", "increment": "UPDATE counter", "forbidden": "DROP TABLE"},
+        marks={
+            "look": "SELECT n FROM counter",
+            "increment": "UPDATE counter",
+            "forbidden": "DROP TABLE",
+            "unreadable": "SELEC n",
+            "oversized": "xxxxxxxx",
+        },
     )
 
     def __init__(self, stack: Stack, postgres: Postgres, database: str, home: Path) -> None:
@@ -125,6 +133,14 @@ class PostgresWorld:
     def padded(self, command: str, size: int) -> str:
         """A comment behind it."""
         return f"{command} -- {'x' * size}"
+
+    def text(self, command: str) -> str:
+        """The command itself."""
+        return command
+
+    def opened(self, connection: Connection) -> None:
+        """Login did it."""
+        eventually(lambda: recordings(self, closed=False), "the session's opening is sealed and shipped")
 
     @contextlib.contextmanager
     def connect(self, resource: str, *, key: str = "") -> Generator[PostgresConnection]:
