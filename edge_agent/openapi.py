@@ -38,11 +38,8 @@ class _Found(NamedTuple):
     route: Route
 
 
-def routes(path: Path, base: tuple[str, ...]) -> tuple[Route, ...]:
-    """The routes of the document at `path`; raise `OpenApiError` with every problem.
-
-    They are below `base`, the upstream URL's path; where that is empty, below the path of the document's own server.
-    """
+def routes(path: Path, *, below_server: bool) -> tuple[Route, ...]:
+    """The routes of the document at `path`, with `below_server` below the path of its own server; raise `OpenApiError` with every problem."""
     try:
         data = path.read_bytes()
         if len(data) > MAX_SIZE:
@@ -58,7 +55,7 @@ def routes(path: Path, base: tuple[str, ...]) -> tuple[Route, ...]:
         raise OpenApiError(f"{path}:{place}: this is neither YAML nor JSON: {error.problem}") from None
     except yaml.YAMLError as error:
         raise OpenApiError(f"{path}:1:1: this is neither YAML nor JSON: {error}") from None
-    reading = _Reading(path, base)
+    reading = _Reading(path, below_server=below_server)
     found = reading.document(root)
     if reading.problems:
         raise OpenApiError("\n".join(text for _, _, text in sorted(reading.problems)))
@@ -81,9 +78,9 @@ def _composed(text: str) -> yaml.Node | None:
 class _Reading:
     """One pass over one document; problems are collected with their line and column."""
 
-    def __init__(self, path: Path, base: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, *, below_server: bool) -> None:
         self._path = path
-        self._base = base
+        self._below_server = below_server
         self._root: yaml.Node | None = None
         self.problems: list[tuple[int, int, str]] = []
 
@@ -98,7 +95,7 @@ class _Reading:
             self._object(root, "`openapi: 3.x.y` is missing; only OpenAPI 3 is read")
         elif not _VERSION.match(self._text(version)):
             self._object(version, f"only OpenAPI 3 is read, this says {self._text(version)!r}")
-        base = self._base or self._server(top.get("servers")) or ()
+        base = self._server(top.get("servers"))
         found: list[_Found] = []
         for path, item in self._pairs(top["paths"]).items() if "paths" in top else ():
             if not path.startswith("x-"):
@@ -123,7 +120,7 @@ class _Reading:
             elif key in METHODS:
                 own = self._pairs(node)
                 servers = own.get("servers", item.get("servers"))
-                below = base if self._base or servers is None else self._server(servers) or ()
+                below = base if servers is None else self._server(servers)
                 effects = self._effects(own.get(_EFFECTS, item.get(_EFFECTS)))
                 speaks = self._speaks(own.get(_SPEAKS, item.get(_SPEAKS)))
                 name = self._text(own["operationId"]) if "operationId" in own else ""
@@ -142,8 +139,10 @@ class _Reading:
                     at, f"the same path and method stand twice; the first is in line {first.start_mark.line + 1}"
                 )
 
-    def _server(self, servers: yaml.Node | None) -> tuple[str, ...] | None:
-        """The path that the servers share."""
+    def _server(self, servers: yaml.Node | None) -> tuple[str, ...]:
+        """The path that the servers share, if paths are below it."""
+        if not self._below_server:
+            return ()
         paths: set[tuple[str, ...]] = set()
         for server in self._items(servers) if servers is not None else ():
             pairs = self._pairs(server)
@@ -164,7 +163,7 @@ class _Reading:
                 self._object(pairs["url"], str(error))
         if len(paths) > 1 and servers is not None:
             self._object(servers, "the servers have different paths; write the one that holds into `upstream`")
-        return next(iter(paths), None)
+        return next(iter(paths), ())
 
     def _effects(self, node: yaml.Node | None) -> tuple[tuple[str, str], ...]:
         effects: list[tuple[str, str]] = []

@@ -279,7 +279,7 @@ class _Reading:
         routes: list[Route] = []
         for number, route in enumerate(written.routes):
             try:
-                routes.append(http.route_of(route, http.base_of(upstream)))
+                routes.append(http.route_of(route))
             except PathError as error:
                 self._object(str(error), "resources", i, "routes", number, "path")
         if written.openapi:

@@ -33,7 +33,7 @@ _UNTOUCHABLE = frozenset(
 )
 """Headers that say how a request is framed or where it goes, or that the edge keeps itself."""
 
-_SCOPES = {
+SCOPES = {
     "management.azure.com": "https://management.azure.com/.default",
     "graph.microsoft.com": "https://graph.microsoft.com/.default",
     "api.loganalytics.azure.com": "https://api.loganalytics.azure.com/.default",
@@ -56,10 +56,10 @@ _SCOPES = {
 def scope_for(host: str) -> str:
     """The Entra scope of an Azure service by its host, "" for a host that is none."""
     host = host.lower().rstrip(".")
-    if host in _SCOPES:
-        return _SCOPES[host]
+    if host in SCOPES:
+        return SCOPES[host]
     _, dot, rest = host.partition(".")
-    return _SCOPES.get(f"{dot}{rest}", "") if dot else ""
+    return SCOPES.get(f"{dot}{rest}", "") if dot else ""
 
 
 def upstream_problem(upstream: Upstream) -> str:
@@ -107,20 +107,15 @@ def scope_problem(scheme: str, place: str, host: str) -> str:
     return ""
 
 
-def route_of(written: RouteFile, base: tuple[str, ...]) -> Route:
-    """A route as the edge compares it, below `base`; raise `PathError` if its path cannot be matched."""
+def route_of(written: RouteFile) -> Route:
+    """A route as the edge compares it; raise `PathError` if its path cannot be matched."""
     effects = tuple((effect.kind, effect.object) for effect in written.effects)
-    return Route((*base, *segments_of(written.path)), frozenset(written.methods), written.id, effects, written.speaks)
-
-
-def base_of(upstream: Upstream) -> tuple[str, ...]:
-    """The segments of the upstream URL's path, below which all routes are."""
-    try:
-        return segments_of(upstream.path or "/")
-    except PathError:
-        return ()  # `upstream_problem` has said so
+    return Route(segments_of(written.path), frozenset(written.methods), written.id, effects, written.speaks)
 
 
 def described(path: Path, upstream: Upstream) -> tuple[Route, ...]:
-    """The routes of an OpenAPI document; raise `openapi.OpenApiError` with every problem in it."""
-    return openapi.routes(path, base_of(upstream))
+    """The routes of an OpenAPI document; raise `openapi.OpenApiError` with every problem in it.
+
+    Routes are below the upstream URL's path. Where that is empty, they are below the path of the document's own server.
+    """
+    return openapi.routes(path, below_server=upstream.path in ("", "/"))

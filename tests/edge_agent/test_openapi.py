@@ -50,20 +50,20 @@ EXPECTED = (
 
 def test_operations_are_routes_below_the_documents_server(tmp_path: Path) -> None:
     """Named by operationId, with effects where the document says them, else by method."""
-    assert routes(write(tmp_path, DOCUMENT), ()) == EXPECTED
+    assert routes(write(tmp_path, DOCUMENT), below_server=True) == EXPECTED
 
 
 def test_json_is_read_as_well(tmp_path: Path) -> None:
     """On one line, as generators write it."""
     path = tmp_path / "billing.json"
     path.write_text(json.dumps(yaml.safe_load(DOCUMENT)))
-    assert routes(path, ()) == EXPECTED
+    assert routes(path, below_server=True) == EXPECTED
 
 
-def test_the_upstreams_own_path_goes_before_the_documents_server(tmp_path: Path) -> None:
-    """What edge.yaml says is what is sent."""
-    found = routes(write(tmp_path, DOCUMENT), ("billing", "v2"))
-    assert found[0].segments == ("billing", "v2", "orders", "")
+def test_the_upstreams_own_path_stands_for_the_documents_server(tmp_path: Path) -> None:
+    """Where edge.yaml names one, what agents ask for is below it."""
+    found = routes(write(tmp_path, DOCUMENT), below_server=False)
+    assert found[0].segments == ("orders", "")
 
 
 def test_variables_of_a_server_have_their_defaults(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_variables_of_a_server_have_their_defaults(tmp_path: Path) -> None:
         "servers: [{url: 'https://{region}.example/{base}/x', variables: {region: {default: eu}, base: {default: v3}}}]"
     )
     text = DOCUMENT.replace('servers: [{url: "https://billing.example/v1"}]', servers)
-    assert routes(write(tmp_path, text), ())[0].segments == ("v3", "x", "orders", "")
+    assert routes(write(tmp_path, text), below_server=True)[0].segments == ("v3", "x", "orders", "")
 
 
 def test_a_path_may_be_a_reference_within_the_document(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_path_may_be_a_reference_within_the_document(tmp_path: Path) -> None:
         "openapi: 3.1.0\npaths:\n  /a: {$ref: '#/components/pathItems/x~1y'}\n"
         "components: {pathItems: {x/y: {get: {operationId: a}}}}\n"
     )
-    assert routes(write(tmp_path, text), ()) == (of("a", method="GET", id="a"),)
+    assert routes(write(tmp_path, text), below_server=True) == (of("a", method="GET", id="a"),)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_a_mistake_says_where_it_is(tmp_path: Path, before: str, after: str, sai
     assert before in DOCUMENT
     path = write(tmp_path, DOCUMENT.replace(before, after, 1))
     if said == "graphql":
-        assert len(routes(path, ())) == 4  # another method of a path that is written in two ways
+        assert len(routes(path, below_server=True)) == 4  # another method of a path that is written in two ways
         return
     with pytest.raises(OpenApiError) as caught:
-        routes(path, ())
+        routes(path, below_server=True)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f"{path}:")
 
@@ -122,17 +122,17 @@ def test_paths_that_differ_in_names_alone_are_one(tmp_path: Path) -> None:
     """OpenAPI calls them identical and invalid."""
     text = DOCUMENT.replace("/graphql:\n    x-sallyport-speaks: graphql\n    post:", "/orders/{number}:\n    get:")
     with pytest.raises(OpenApiError, match=r"14:10: the same path and method stand twice; the first is in line 7"):
-        routes(write(tmp_path, text), ())
+        routes(write(tmp_path, text), below_server=True)
 
 
 @pytest.mark.parametrize("text", ["", "openapi: 3.0.0\npaths: {}\n", "a: [\n", "[" * 100_000])
 def test_what_is_no_description_is_refused(tmp_path: Path, text: str) -> None:
     """An empty one would name nothing, and nobody would notice."""
     with pytest.raises(OpenApiError, match=r"billing\.yaml:[0-9]+:[0-9]+: "):
-        routes(write(tmp_path, text), ())
+        routes(write(tmp_path, text), below_server=True)
 
 
 def test_a_missing_document_is_named(tmp_path: Path) -> None:
     """The path and the reason."""
     with pytest.raises(OpenApiError, match=r"billing\.yaml: cannot be read: No such file"):
-        routes(tmp_path / "billing.yaml", ())
+        routes(tmp_path / "billing.yaml", below_server=True)

@@ -165,10 +165,10 @@ def test_a_mistake_says_where_it_is_and_what_to_do(tmp_path: Path, before: str, 
     assert said in problem(tmp_path, before, after)
 
 
-def test_routes_are_below_the_upstreams_path_and_go_before_the_document(tmp_path: Path) -> None:
+def test_routes_are_below_the_upstreams_path_and_those_of_the_file_go_before_the_document(tmp_path: Path) -> None:
     """`routes` and `openapi` together: what edge.yaml says of a path holds."""
     (tmp_path / "billing.yaml").write_text(
-        "openapi: 3.1.0\npaths:\n  /orders/{id}: {get: {operationId: fromDocument}, put: {operationId: putOrder}}\n"
+        "openapi: 3.1.0\nservers: [{url: /v1}]\npaths:\n  /orders/{id}: {get: {operationId: fromDocument}, put: {operationId: putOrder}}\n"
     )
     text = WHOLE.replace("https://billing.internal", "https://billing.internal/v2") + (
         "  openapi: ./billing.yaml\n  routes:\n"
@@ -176,14 +176,14 @@ def test_routes_are_below_the_upstreams_path_and_go_before_the_document(tmp_path
         "  - {path: /graphql, speaks: graphql}\n"
     )
     routes = load(write(tmp_path, text), PROTOCOLS).resources[1].routes
-    order = ("v2", "orders", "")
+    order = ("orders", "")
     assert routes == (
         Route(order, frozenset({"GET", "POST"}), "getOrder", (("read", "orders"),)),
-        Route(("v2", "graphql"), speaks="graphql"),
+        Route(("graphql",), speaks="graphql"),
         Route(order, frozenset({"GET"}), "fromDocument"),
         Route(order, frozenset({"PUT"}), "putOrder"),
     )
-    found = matched(routes, "GET", ("v2", "orders", "7"))
+    found = matched(routes, "GET", ("orders", "7"))
     assert found is not None
     assert found.id == "getOrder"
 

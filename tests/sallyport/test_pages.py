@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,13 +12,18 @@ from edge_agent.settings_file import (
     AllLimitsFile,
     ControlPlaneFile,
     EdgeFile,
+    EffectFile,
+    EffectKind,
     InjectedFile,
     LimitsFile,
     ListenerFile,
     ResourceFile,
+    RouteFile,
     SpoolFile,
     Tls,
 )
+from edge_agent.settings_http import SCOPES
+from gateway_kernel.parse.http import headers
 from gateway_kernel.policy.document import RESERVED
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +34,8 @@ SECTIONS: list[tuple[str, type[msgspec.Struct]]] = [
     ("", ResourceFile),
     ("", LimitsFile),
     ("", InjectedFile),
+    ("", RouteFile),
+    ("", EffectFile),
     ("control_plane.", ControlPlaneFile),
     ("tls.", Tls),
     ("limits.", AllLimitsFile),
@@ -55,6 +63,14 @@ def test_every_default_stands_on_the_page():
             assert str(field.default) in rows[field.name], field.name
 
 
+def test_every_kind_of_effect_and_every_token_scope_is_described():
+    """What a route may say, and the hosts whose scope need not be written."""
+    section = EDGE.split("### Routes of an HTTP API", 1)[1].split("\n### ", 1)[0]
+    assert [kind for kind in get_args(EffectKind) if f"`{kind}`" not in section] == []
+    hosts = [host.lstrip(".") for host in SCOPES]
+    assert [host for host in hosts if host not in EDGE and f"`{host.split('.')[0]}`" not in EDGE] == []
+
+
 def test_every_metric_is_described():
     """Counters with the `_total` that Prometheus sees."""
     text = metrics.render([("0", metrics.Sample(name, 1)) for name in metrics.NAMES]).decode()
@@ -68,6 +84,19 @@ def test_every_rule_of_our_own_is_described():
     page = (ROOT / "docs" / "rules.md").read_text()
     edge = (admitted.RECORDING_UNAVAILABLE, admitted.POLICY_STALE, admitted.INTERNAL_ERROR)
     assert [rule for rule in (*RESERVED, *edge) if f"| `{rule}` |" not in page] == []
+
+
+def test_every_header_that_is_left_out_is_described():
+    """docs/http.md names each, and no other."""
+    section = (ROOT / "docs" / "http.md").read_text().split("## One form", 1)[1].split("\n## ", 1)[0]
+    named = set(re.findall(r"`([a-z0-9-]+\*?)`", section.split("| left out |", 1)[1]))
+    lists = (
+        headers.HOP_BY_HOP, headers.FRAMING, headers.CREDENTIAL, headers.DATES, headers.REQUEST_IDS, headers.TRACING, headers.RETRIES,
+        headers.ORIGIN,
+    )  # fmt: skip
+    known = {*frozenset().union(*lists), "x-forwarded", *(f"{prefix}*" for prefix in headers.PREFIXES)}
+    assert named == known
+    assert all(headers.stripped(name.removesuffix("*")) for name in named)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
