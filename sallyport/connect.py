@@ -45,7 +45,19 @@ def _postgres(host: str, port: str, agent: str, resource: str) -> dict[str, str]
     }
 
 
-PROTOCOLS = {"postgres": _postgres}
+def _http(host: str, port: str, agent: str, resource: str) -> dict[str, str]:
+    """A base URL and a key, as API clients ask for them, and curl. The key says who the agent is. Off loopback the edge takes keys under TLS only."""
+    named = f"[{host}]" if ":" in host else host
+    scheme = "http" if host in ("localhost", "::1") or host.startswith("127.") else "https"
+    url = f"{scheme}://{named}:{port}/{quote(resource, safe='')}"
+    return {
+        "environment": f'export API_BASE_URL={shlex.quote(url)} API_KEY="$SALLYPORT_AGENT_KEY"',
+        "curl": f'curl -H "Authorization: Bearer $SALLYPORT_AGENT_KEY" {shlex.quote(f"{url}/")}',
+        "url": url,
+    }
+
+
+PROTOCOLS = {"postgres": _postgres, "http": _http}
 """How a client of each protocol is told where to go. One line a protocol."""
 
 

@@ -16,6 +16,29 @@ def test_lines_for_postgres():
     assert "PGHOST=10.0.0.5 PGPORT=6432 PGUSER=ci-bot PGDATABASE=orders-db" in said["environment"]
 
 
+@pytest.mark.parametrize(
+    ("edge", "url"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080/billing"),
+        ("[::1]:8080", "http://[::1]:8080/billing"),
+        ("edge.example:443", "https://edge.example:443/billing"),
+    ],
+)
+def test_lines_for_http(edge: str, url: str):
+    """curl, base URL and key for client libraries; the key itself is not in them."""
+    said = run("connect", "billing", "--agent", "ci-bot", "--edge", edge, "--protocol", "http", "--json").json
+    assert said["url"] == url
+    assert shlex.split(said["curl"]) == ["curl", "-H", "Authorization: Bearer $SALLYPORT_AGENT_KEY", f"{url}/"]
+    assert shlex.split(said["environment"]) == ["export", f"API_BASE_URL={url}", "API_KEY=$SALLYPORT_AGENT_KEY"]
+
+
+def test_http_names_cannot_leave_their_place():
+    """Whatever a name holds, pasting the line runs only curl."""
+    arguments = ("x'; touch /tmp/pwned #", "--agent", "a", "--edge", "h:1", "--protocol", "http")
+    said = run("connect", *arguments, "--json").json
+    assert shlex.split(said["curl"])[3:] == [f"{said['url']}/"]
+
+
 def test_names_cannot_leave_their_place():
     """Whatever a name holds, pasting the line runs only psql."""
     said = run("connect", "x'; touch /tmp/pwned #", "--agent", "a b$(id)", "--edge", "h:1", "--json").json
