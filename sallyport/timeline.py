@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from rich.padding import Padding
 
-from edge_agent.protocols.replay import Grid, grids
+from edge_agent.protocols.replay import Grid, Passage, results
 from gateway_kernel.audit import (
     AuditEvent,
     Decided,
@@ -29,7 +29,13 @@ from gateway_kernel.parse.readers import reader_for
 from sallyport.output import block, line, table, when
 
 ROWS_SHOWN = 20
-"""Rows of a result that a replay prints; the JSON form has all that were recorded."""
+"""Rows or lines of a result that a replay prints; the JSON form has all that were recorded."""
+
+LONGEST_TEXT = 4096
+"""Characters of a body that a replay prints."""
+
+BODIES = frozenset({"http"})
+"""Protocols whose parameter is the body of the operation, not a bound value."""
 
 
 class Step(msgspec.Struct):
@@ -56,11 +62,9 @@ class Step(msgspec.Struct):
         plain = msgspec.to_builtins(self)
         if self.response is not None:
             plain["response"].pop("body", None)
-            plain["results"] = [msgspec.to_builtins(grid) for grid in grids(self.response)]
+            plain["results"] = [msgspec.to_builtins(each) for each in results(self.response)]
         if self.operation is not None:
-            plain["operation"]["parameters"] = [
-                readable(self.operation.protocol, parameter) for parameter in self.operation.parameters
-            ]
+            plain["operation"]["parameters"] = [_said(self.operation, each) for each in self.operation.parameters]
         return plain
 
     def rendered(self, rows: int = ROWS_SHOWN) -> Iterable[Any]:
@@ -71,21 +75,16 @@ class Step(msgspec.Struct):
         yield f"{when(self.at)}  {self._headline()}"
         if self.rewritten_from:
             yield "    sent by the agent:"
-            yield block(self.rewritten_from, " " * 8)
+            yield block(self.rewritten_from.rstrip("\n"), " " * 8)
             yield "    rewritten to:"
-        yield block(self.operation.text, " " * 8)
-        for number, parameter in enumerate(self.operation.parameters, 1):
-            yield line(f"        ${number} = {readable(self.operation.protocol, parameter)}")
+        yield from _commanded(self.operation, rows)
         if self.asked or self.approvers:
             who = f"approved by {', '.join(self.approvers)}" if self.approvers else "nobody approved"
             yield f"    review {self.review or '?'}: {who}{f', grant {self.grant}' if self.grant else ''}"
         if self.verdict is not None and self.verdict.reason:
             yield line(f"    reason: {self.verdict.reason}")
-        for grid in grids(self.response) if self.response is not None else ():
-            shown = table(grid.columns, ([_cell(cell) for cell in row] for row in grid.rows[:rows]))
-            yield Padding(shown, (0, 0, 0, 4), expand=False)
-            if len(grid.rows) > rows:
-                yield f"    … {len(grid.rows) - rows} more rows"
+        for result in results(self.response) if self.response is not None else ():
+            yield from _grid(result, rows) if isinstance(result, Grid) else _passage(result, rows)
         yield line(f"    {self._ending()}")
 
     def _headline(self) -> str:
@@ -161,6 +160,12 @@ def _ended(step: Step, finished: Finished) -> None:
     step.response, step.micros = finished.response, finished.micros
 
 
+def _said(operation: OperationRecord, parameter: Parameter) -> str:
+    if operation.protocol in BODIES:
+        return body_text(parameter)
+    return readable(operation.protocol, parameter)
+
+
 def readable(protocol: str, parameter: Parameter) -> str:
     """A bound value for people: NULL, its text as a literal, or its bytes in hexadecimal where its text cannot be told."""
     if parameter.value is None:
@@ -169,8 +174,59 @@ def readable(protocol: str, parameter: Parameter) -> str:
     return repr(text) if text is not None else f"\\x{parameter.value.hex()} (type {parameter.type})"
 
 
+def _commanded(operation: OperationRecord, rows: int) -> Iterable[Any]:
+    """The text of an operation with its values, or with its body behind it."""
+    yield block(operation.text.rstrip("\n"), " " * 8)
+    if operation.protocol not in BODIES:
+        for number, parameter in enumerate(operation.parameters, 1):
+            yield line(f"        ${number} = {readable(operation.protocol, parameter)}")
+        return
+    for parameter in operation.parameters:
+        yield ""
+        yield from _excerpt(body_text(parameter), rows, " " * 8)
+    if operation.body_digest:
+        yield line(f"        body with SHA-256 {operation.body_digest}")
+
+
+def body_text(parameter: Parameter) -> str:
+    """A body as text, or what it is where it is none."""
+    value = parameter.value or b""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"({len(value)} bytes of {parameter.type or 'unknown type'})"
+
+
+def _grid(grid: Grid, rows: int) -> Iterable[Any]:
+    shown = table(grid.columns, ([_cell(cell) for cell in row] for row in grid.rows[:rows]))
+    yield Padding(shown, (0, 0, 0, 4), expand=False)
+    if len(grid.rows) > rows:
+        yield f"    … {len(grid.rows) - rows} more rows"
+
+
+def _passage(passage: Passage, rows: int) -> Iterable[Any]:
+    if passage.head:
+        yield block(passage.head, " " * 4)
+    if passage.body:
+        yield ""
+        yield from _excerpt(passage.body, rows, " " * 4)
+    if passage.note:
+        yield line(f"    ({passage.note})")
+
+
+def _excerpt(text: str, rows: int, indent: str) -> Iterable[str]:
+    """At most `rows` lines of a body and at most so many characters; what is left out is counted."""
+    text = text.rstrip("\n")
+    lines = text[:LONGEST_TEXT].split("\n")
+    yield block("\n".join(lines[:rows]), indent)
+    if len(lines) > rows:
+        yield f"{indent}… {text.count('\n') + 1 - rows} more lines"
+    elif len(text) > LONGEST_TEXT:
+        yield f"{indent}… {len(text) - LONGEST_TEXT} more characters"
+
+
 def _cell(cell: str | None) -> str:
     return "NULL" if cell is None else cell
 
 
-__all__ = ["Grid", "Step", "readable", "timeline"]
+__all__ = ["Grid", "Passage", "Step", "readable", "timeline"]

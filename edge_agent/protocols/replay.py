@@ -14,13 +14,23 @@ class Grid(msgspec.Struct, frozen=True):
     rows: tuple[tuple[str | None, ...], ...]
 
 
-type Renderer = Callable[[bytes], tuple[Grid, ...]]
+class Passage(msgspec.Struct, frozen=True):
+    """One result as text: `head` says what it is, `body` is its content; `note` says what else there is, where it is no text."""
+
+    head: str
+    body: str = ""
+    note: str = ""
 
 
-def grids(response: ResponseRecord) -> tuple[Grid, ...]:
-    """The tables of a recorded response, as masked; () where the body was not kept or its kind is not known."""
+type Result = Grid | Passage
+type Renderer = Callable[[bytes], tuple[Result, ...]]
+
+
+def results(response: ResponseRecord) -> tuple[Result, ...]:
+    """The content of a recorded response, as masked; () where the body was not kept or its kind is not known."""
+    from edge_agent.protocols.http.replay import http_passages
     from edge_agent.protocols.postgres.replay import postgres_grids
 
-    renderers: dict[str, Renderer] = {"postgres": postgres_grids}
+    renderers: dict[str, Renderer] = {"postgres": postgres_grids, "http": http_passages}
     renderer = renderers.get(response.kind)
     return renderer(response.body) if renderer is not None and response.body else ()

@@ -13,6 +13,7 @@ from gateway_kernel.audit import (
     Pending,
     Prepared,
     Repeated,
+    ResponseRecord,
     Sending,
     SessionClosed,
     VerdictRecord,
@@ -21,7 +22,7 @@ from gateway_kernel.audit import (
 from gateway_kernel.chain import Chain
 from gateway_kernel.model import Parameter
 from gateway_kernel.verdict import Decision
-from sallyport.timeline import Step, timeline
+from sallyport.timeline import LONGEST_TEXT, ROWS_SHOWN, Step, timeline
 
 NOON = 1_800_000_000_000_000
 REVIEW = VerdictRecord(Decision.REVIEW, ("asks",), ("asks",), "p")
@@ -125,3 +126,60 @@ def test_parameters_are_readable():
     assert shown[0] == "NULL"
     assert "O'Neil" in shown[1]
     assert "7" in shown[2]
+
+
+ORDER = "POST /orders?notify=no\nHost: api.example\nContent-Type: application/json\n"
+CREATED = b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"id": 7\r\n1\r\n}\r\n0\r\n\r\n'
+
+
+def posted(body: bytes, response: ResponseRecord) -> Step:
+    asked = OperationRecord("o", "http", "POST", ORDER, (), (Parameter("application/json", body),))
+    (step,) = told(Sending("o", asked, ALLOW), Finished("o", Outcome.COMPLETED, "201", response))
+    return step
+
+
+def test_a_request_is_told_with_its_body_and_the_response_without_its_chunks():
+    """Both as text, and what was masked."""
+    step = posted(b'{"item": "book"}', ResponseRecord("http", CREATED, masked={"email": 2}))
+    text = words(step)
+    for part in (
+        "        POST /orders?notify=no\n        Host: api.example",
+        '        {"item": "book"}',
+        "    201 Created\n",
+    ):
+        assert part in text, part
+    assert '    {"id": 7}' in text
+    assert "completed (201), masked: email 2" in text
+    assert "$1" not in text
+    document = step.document()
+    assert document["operation"]["parameters"] == ['{"item": "book"}']
+    (result,) = document["results"]
+    assert (result["head"].splitlines()[0], result["body"]) == ("201 Created", '{"id": 7}')
+    assert "body" not in document["response"]
+
+
+def test_long_and_binary_bodies_are_told_by_their_beginning_or_size():
+    """A replay is read on a terminal."""
+    lines = "\n".join(f"line {number}" for number in range(ROWS_SHOWN + 5)).encode()
+    plain = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+    text = words(posted(b"\xff\xfe", ResponseRecord("http", plain % len(lines) + lines)))
+    assert f"line {ROWS_SHOWN - 1}\n    … 5 more lines" in text
+    assert "(2 bytes of application/json)" in text
+    text = words(posted(b"x" * (LONGEST_TEXT + 9), ResponseRecord("http", plain % 4 + b"\0\1\2\3")))
+    assert "… 9 more characters" in text
+    assert "(4 bytes of text/plain)" in text
+
+
+def test_a_body_that_was_not_kept_is_told_by_its_digest():
+    """As it stood in the review."""
+    asked = OperationRecord("o", "http", "POST", ORDER, (), body_digest="ab" * 32)
+    (step,) = told(Decided(asked, DENY))
+    assert f"body with SHA-256 {'ab' * 32}" in words(step)
+
+
+def test_what_a_server_says_cannot_begin_a_line_of_ours():
+    """Head and body are indented, control characters shown."""
+    response = b"HTTP/1.1 200 OK\r\nX-Note: a\x1b[2Jb\r\nContent-Length: 14\r\n\r\nok\r\ncompleted \r"
+    text = words(posted(b"", ResponseRecord("http", response)))
+    assert "\x1b" not in text
+    assert "\ncompleted " not in text
