@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import ssl
 import tempfile
@@ -27,6 +28,9 @@ from sallyport.local_postgres import self_signed
 __all__ = ["Http", "Reading", "Received", "running_http"]
 
 START_LIMIT = 20.0  # seconds until the thread must serve
+_QUIET = logging.getLogger("sallyport.local_http")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False  # what clients do wrong is in the journal
 LARGEST_HEAD = 1 << 20
 """Larger than whatever the edge lets pass: what arrives is to be seen."""
 
@@ -142,7 +146,7 @@ def _context(service: Http, directory: Path) -> ssl.SSLContext:
 
 async def _serve(service: Http, context: ssl.SSLContext | None, ready: threading.Event, stop: threading.Event) -> None:
     runner = web.AppRunner(
-        service.billing.application(), access_log=None, auto_decompress=False, max_line_size=LARGEST_HEAD,
+        service.billing.application(), access_log=None, logger=_QUIET, auto_decompress=False, max_line_size=LARGEST_HEAD,
         max_field_size=LARGEST_HEAD, max_headers=1000, shutdown_timeout=0.5,
     )  # fmt: skip
     await runner.setup()

@@ -7,7 +7,7 @@ from typing import Any
 
 import brotli
 import zstandard
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 PIECE = 64 * 1024
 TEXT = "".join(f"line {number} of what is sent, with ünïcödé\n" for number in range(200)).encode()
@@ -158,7 +158,7 @@ async def text(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     if framing == "length":
         answer.content_length = len(TEXT)
-    elif framing == "chunked":
+    elif framing == "chunked" and request.version >= HttpVersion11:
         answer.enable_chunked_encoding()
     elif framing == "close":
         answer.force_close()

@@ -9,6 +9,7 @@ import h11
 
 LIMIT = 20.0  # seconds for one answer
 LARGEST_HEAD = 4 << 20
+KEPT = 64 << 20
 
 type Fields = tuple[tuple[str, str], ...]
 
@@ -43,7 +44,7 @@ class Wire:
         self._left = b""
         self._gone = False
         self.received = bytearray()
-        """Every byte that came, for who looks for what must not be there."""
+        """The bytes that came, the first 64 MB, for who looks for what must not be there."""
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +63,8 @@ class Wire:
         """No more will be sent."""
         self.sock.shutdown(socket.SHUT_WR)
 
-    def _more(self) -> bytes:
+    def more(self) -> bytes:
+        """The next bytes; nothing at the end of the connection."""
         if self._left:
             data, self._left = self._left, b""
             return data
@@ -71,7 +73,8 @@ class Wire:
         except ConnectionError:
             data = b""
         self._gone |= not data
-        self.received += data
+        if len(self.received) < KEPT:
+            self.received += data
         return data
 
     def reply(self, method: str = "GET", *, upgrade: str = "") -> Reply:
@@ -91,7 +94,7 @@ class Wire:
                     raise Lost(f"{error}; received {bytes(self.received[-500:])!r}") from None
                 raise
             if event is h11.NEED_DATA:
-                reader.receive_data(self._more())
+                reader.receive_data(self.more())
             elif isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
                     self._left = reader.trailing_data[0]
@@ -113,7 +116,7 @@ class Wire:
         """Everything up to these bytes; raise `Lost` if they do not come."""
         data = bytearray()
         while end not in data:
-            piece = self._more()
+            piece = self.more()
             if not piece:
                 raise Lost(f"no {end!r} in {bytes(data)!r}")
             data += piece
@@ -124,7 +127,7 @@ class Wire:
     def rest(self) -> bytes:
         """Everything to the end of the connection."""
         data = bytearray()
-        while piece := self._more():
+        while piece := self.more():
             data += piece
         return bytes(data)
 
