@@ -6,23 +6,35 @@ from typing import Any
 import msgspec
 
 from function_app.composition import Services
-from function_app.redaction import redact
+from function_app.indented import indented
+from function_app.redaction import HIDDEN, redact
 from function_app.stores.base import Review
 from gateway_kernel.contract import Submission, decode
 from gateway_kernel.model import Effect, Instant, Json, Operation, Parameter
 from gateway_kernel.review import PersonDecision
 
 LONGEST_PARAMETER = 4096
-"""Characters of one parameter that are shown."""
+"""Characters of one parameter that are shown at first."""
+
+WHOLE_PARAMETER = 1 << 20
+"""The same where somebody asked for the whole: more than is ever inspected of an HTTP body."""
+
+BODIES = frozenset({"http"})
+"""Protocols whose parameter is the body of the operation, not a bound value."""
 
 
 class ShownParameter(msgspec.Struct, frozen=True):
-    """One bound value. `value` is readable text; None is NULL."""
+    """One bound value, or the body of an HTTP request. `value` is readable text; None is NULL. `cut` says that it is only the beginning.
+
+    `indented` is a JSON body laid out for people, "" for anything else: nothing but white space differs.
+    """
 
     position: int
     type: str
     form: str
     value: str | None
+    cut: bool = False
+    indented: str = ""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -111,18 +123,25 @@ def summary(app: Services, review: Review) -> Summary:
 
 
 def detail(
-    app: Services, review: Review, payload: bytes, decisions: list[PersonDecision], labels: dict[str, str]
+    app: Services,
+    review: Review,
+    payload: bytes,
+    decisions: list[PersonDecision],
+    labels: dict[str, str],
+    *,
+    whole: bool = False,
 ) -> Detail:
-    """The review as those see it who may decide or audit it. `labels` are the registry's."""
+    """The review as those see it who may decide or audit it. `labels` are the registry's; `whole` shows long values to their end."""
     submission = decode(payload, Submission)
     operation, original, asked = submission.operation, submission.original, review.asked
     text = redact(operation.text)
     shown: dict[str, Any] = msgspec.structs.asdict(summary(app, review))
     shown["text"] = text
+    parameters = shown_parameters(operation, WHOLE_PARAMETER if whole else LONGEST_PARAMETER)
     return Detail(
         **shown,
         rewritten_from=redact(original.text) if original is not None and original.text != operation.text else "",
-        parameters=tuple(_parameter(at, one) for at, one in enumerate(operation.parameters, 1)),
+        parameters=parameters,
         context=_context(operation),
         body_digest=operation.body_digest,
         size=operation.size,
@@ -133,15 +152,23 @@ def detail(
         decisions=tuple(decisions),
         policy=submission.policy if asked is None else asked.policy,
         rule_reason="" if asked is None else asked.reason,
-        hidden=text != operation.text,
+        hidden=text != operation.text or any(HIDDEN in (one.value or "") for one in parameters),
     )
 
 
-def _parameter(position: int, parameter: Parameter) -> ShownParameter:
+def shown_parameters(operation: Operation, limit: int) -> tuple[ShownParameter, ...]:
+    """Its values or its body, at most so many characters of each."""
+    body = operation.protocol in BODIES
+    return tuple(_parameter(at, one, limit, body=body) for at, one in enumerate(operation.parameters, 1))
+
+
+def _parameter(position: int, parameter: Parameter, limit: int, *, body: bool) -> ShownParameter:
     value = None if parameter.value is None else redact(readable(parameter))
-    if value is not None and len(value) > LONGEST_PARAMETER:
-        value = f"{value[:LONGEST_PARAMETER]}… ({len(value)} characters in all)"
-    return ShownParameter(position, parameter.type, parameter.form, value)
+    if value is not None and len(value) > limit:
+        value = f"{value[:limit]}… ({len(value)} characters in all)"
+        return ShownParameter(position, parameter.type, parameter.form, value, cut=True)
+    laid_out = indented(value) if body and value and parameter.form == "text" else ""
+    return ShownParameter(position, parameter.type, parameter.form, value, indented=laid_out)
 
 
 def readable(parameter: Parameter) -> str:

@@ -11,6 +11,7 @@ from sallyport.output import BAD_USAGE, JsonFlag, block, emit, fail, fields, lin
 
 NAME = "review"
 ANY = "any"
+HTTP = "http"
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 ReviewId = Annotated[str, typer.Argument(help="Id of the review, as the agent and the mail name it.")]
@@ -45,8 +46,8 @@ def list_reviews(
 @app.command()
 def show(review: ReviewId, as_json: JsonFlag = False) -> None:
     """Show one review whole: the exact command, its parameters, the rule, who decided."""
-    found = connect("approver").get(f"/v1/reviews/{part(review)}")
-    emit(found, as_json=as_json, text=_described(found))
+    found = connect("approver").get(f"/v1/reviews/{part(review)}", full=1)
+    emit(found, as_json=as_json, text=described(found))
 
 
 @app.command()
@@ -77,7 +78,8 @@ def _decide(review: str, choice: str, reason: str, as_json: bool) -> None:
     emit(result, as_json=as_json, text=[f"{review}: {result['state']}.{more}"])
 
 
-def _described(review: dict[str, Any]) -> list[Any]:
+def described(review: dict[str, Any]) -> list[Any]:
+    """A review for a terminal."""
     facts = {
         "review": review["id"],
         "state": review["state"],
@@ -95,7 +97,10 @@ def _described(review: dict[str, Any]) -> list[Any]:
         "alert": review["alert"],
     }
     lines: list[Any] = [fields({name: value for name, value in facts.items() if value}), "", block(review["text"])]
-    lines += [line(f"    ${one['position']} = {_value(one['value'])}") for one in review["parameters"]]
+    for one in review["parameters"]:
+        lines += _body(one) if review["protocol"] == HTTP else [_bound(one)]
+    if review["body_digest"]:
+        lines += ["", f"    and a body of which only the digest came: SHA-256 {review['body_digest']}"]
     if review["hidden"]:
         lines += ["", "Secrets in it are not shown."]
     if review["rewritten_from"]:
@@ -110,5 +115,11 @@ def _touches(review: dict[str, Any]) -> str:
     return ", ".join(f"{effect['kind']} {effect['object']}".strip() for effect in review["effects"]) or review["verb"]
 
 
-def _value(value: str | None) -> str:
-    return "NULL" if value is None else value
+def _bound(one: dict[str, Any]) -> str:
+    return line(f"    ${one['position']} = {'NULL' if one['value'] is None else one['value']}")
+
+
+def _body(one: dict[str, Any]) -> list[str]:
+    """The exact body, and below it JSON laid out for people."""
+    lines = ["", block(one["value"] or "(an empty body)")]
+    return [*lines, "", "Laid out, only white space differs:", block(one["indented"])] if one["indented"] else lines

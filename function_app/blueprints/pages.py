@@ -208,8 +208,8 @@ async def _shown(
     call: Call, review: Review, person: str, action: str, form_token: str, who: Browser | None
 ) -> func.HttpResponse:
     app = call.services
-    shown = await detailed(app, review)
     full = call.query("full") == "1"
+    shown = await detailed(app, review, whole=full)
     command = shown.text if full else shown.text[:LONGEST]
     refusal = why_not(app, review, person)
     return page(
@@ -218,6 +218,8 @@ async def _shown(
         detail=shown,
         command=command,
         truncated=len(command) < len(shown.text),
+        bodies=shown.parameters if shown.protocol in view.BODIES else (),
+        values=() if shown.protocol in view.BODIES else shown.parameters,
         full_link=f"{'/reviews/' + review.id if who else action}?full=1",
         left=_left(app, review),
         may_decide=not refusal,

@@ -44,8 +44,9 @@ async def list_reviews(call: Call) -> func.HttpResponse:
 
 @endpoint(blueprint, "show_review")
 async def show_review(call: Call) -> func.HttpResponse:
-    """One review with its command, parameters and context."""
-    return reply(await detailed(call.services, await existing(call.services, call.path("review"))))
+    """One review with its command, parameters and context; with `full=1` long parameters to their end."""
+    review = await existing(call.services, call.path("review"))
+    return reply(await detailed(call.services, review, whole=call.query("full") == "1"))
 
 
 @endpoint(blueprint, "decide_review")
@@ -96,8 +97,8 @@ async def existing(app: Services, review: str) -> Review:
     return row
 
 
-async def detailed(app: Services, review: Review) -> view.Detail:
-    """Everything that approvers and auditors see of it."""
+async def detailed(app: Services, review: Review, *, whole: bool = False) -> view.Detail:
+    """Everything that approvers and auditors see of it; `whole` with long parameters to their end."""
     edge = await app.store.registry.edge(review.edge)
     resource = None if edge is None else edge.resource(review.resource)
     return view.detail(
@@ -106,4 +107,5 @@ async def detailed(app: Services, review: Review) -> view.Detail:
         await app.store.reviews.payload(review.id),
         await app.store.reviews.decisions(review.id),
         {} if resource is None else resource.labels,
+        whole=whole,
     )

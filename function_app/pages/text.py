@@ -4,17 +4,34 @@ Bidirectional controls (Unicode TR 9), zero-width and other format characters, a
 (CVE-2021-42574, "Trojan Source").
 """
 
+from typing import Any, ClassVar
+
 from markupsafe import Markup, escape
 from pygments import format  # noqa: A004 - its name there
 from pygments.formatters import HtmlFormatter
+from pygments.lexer import RegexLexer, bygroups
 from pygments.lexers import get_lexer_by_name
 from pygments.lexers.special import TextLexer
+from pygments.token import Literal, Name, Operator, Text
 from pygments.util import ClassNotFound
 
 from gateway_kernel.hidden import hides
 
 LONGEST = 20_000
 """Characters of a command that a page shows before it offers the whole."""
+
+
+class RequestLexer(RegexLexer):
+    """The head of an HTTP request as operations have it. Pygments' own lexer wants a protocol version in the first line."""
+
+    name = "HTTP request head"
+    tokens: ClassVar[dict[str, Any]] = {
+        "root": [(r"([^ \n]+)( )([^\n]*)(\n|\Z)", bygroups(Name.Function, Text, Name.Namespace, Text), "headers")],
+        "headers": [(r"([^:\n]+)(:)([^\n]*)(\n|\Z)", bygroups(Name.Attribute, Operator, Literal, Text))],
+    }
+
+
+_OWN = {"http": RequestLexer()}
 
 
 def visible(text: str) -> Markup:
@@ -25,7 +42,7 @@ def visible(text: str) -> Markup:
 def highlighted(text: str, protocol: str) -> Markup:
     """The command in colours of its language (Pygments knows protocols by the same names; plain text where it does not)."""
     try:
-        lexer = get_lexer_by_name(protocol)
+        lexer = _OWN.get(protocol) or get_lexer_by_name(protocol)
     except ClassNotFound:
         lexer = TextLexer()
     # Unprocessed: `Lexer.get_tokens` would drop a byte order mark and turn a carriage return into a line end before anybody saw them.

@@ -1,16 +1,25 @@
 """The pages for approvers: no script, no capability for agents, GET decides nothing, hostile text inert."""
 
+import json
 import re
 import secrets
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from function_app import view
+from function_app.indented import indented
+from function_app.pages.render import page
 from function_app.pages.text import LONGEST, highlighted, oddities, visible
-from gateway_kernel.model import Parameter
+from function_app.view import Detail
+from gateway_kernel.model import Operation, Parameter
 from tests.support.control_plane_process import APPROVERS, OWNER, ControlPlaneProcess, Edge, Reply
 
 ANN, BOB, CAROL = APPROVERS
@@ -265,3 +274,106 @@ def test_markup_in_any_language_is_escaped():
         shown = highlighted("<script>alert('&')</script>", protocol)
         assert "<script" not in shown
         assert re.sub(r"<[^>]+>", "", shown).count("&lt;") == 2
+
+
+HEAD = "POST /orders/7/refunds?notify=no\nHost: api.example\nContent-Type: application/json\n"
+
+
+def shown_request(*parameters: Parameter, limit: int = 4096, **asserted: Any) -> str:
+    """The review page of an HTTP request."""
+    digest = asserted.pop("body_digest", "")
+    operation = Operation("o", "http", HEAD, parameters, asserted, digest)
+    summary: dict[str, Any] = dict.fromkeys(Detail.__struct_fields__, "")
+    summary |= dict.fromkeys(("effects", "rules", "approvers", "groups", "owners", "eligible", "decisions"), ())
+    summary |= dict.fromkeys(("opened", "expires", "settled", "quorum", "missing", "size"), 0)
+    summary |= {"state": "open", "judged": True, "labels": {}, "protocol": "http", "text": HEAD, "hidden": False}
+    summary |= {"parameters": view.shown_parameters(operation, limit), "body_digest": digest}
+    summary["context"] = {key: str(value) for key, value in asserted.items()}
+    detail = Detail(**summary)
+    values: dict[str, Any] = dict.fromkeys(("why_not", "action", "form_token", "decision_id", "person"), "")
+    values |= {
+        "summary": detail,
+        "detail": detail,
+        "command": HEAD,
+        "truncated": False,
+        "full_link": "/reviews/r?full=1",
+    }
+    values |= {"left": 0, "may_decide": False, "bodies": detail.parameters, "values": ()}
+    return page("review.html", **values).get_body().decode()
+
+
+def test_a_request_is_shown_with_its_body_laid_out_beside_the_exact_bytes():
+    """Head in colours, JSON in both forms: what stands twice or is escaped stays to be seen."""
+    body = b'{"amount":1,"amount":1e999,"to":"\\u202eAnn","lines":[{"a":[]},{}]}'
+    shown = shown_request(Parameter("application/json", body))
+    assert '<span class="nf">POST</span> <span class="nn">/orders/7/refunds?notify=no</span>' in shown
+    assert '<span class="na">Content-Type</span>' in shown
+    assert "err" not in {attrs.get("class") for _, attrs in Elements(shown).tags}
+    assert str(visible(body.decode())) in shown
+    text = unescape(re.sub(r"<[^>]+>", "", shown))
+    assert (
+        '{\n  "amount": 1,\n  "amount": 1e999,\n  "to": "\\u202eAnn",\n  "lines": [\n    {\n      "a": []\n    },\n    {}\n  ]\n}'
+        in text
+    )
+    assert "<th>Parameter</th>" not in shown
+
+
+def test_a_body_that_is_no_json_is_shown_as_it_is():
+    """Text made inert, binary as hexadecimal; nothing is laid out."""
+    shown = shown_request(Parameter("text/html", b"<script>alert(1)</script>\xe2\x80\xae"))
+    assert "script" not in {tag for tag, _ in Elements(shown).tags}
+    assert "1 hidden or reordering character" in shown
+    assert "U+202E" in shown
+    assert "laid out" not in shown
+    assert "0xff00" in shown_request(Parameter("image/png", b"\xff\0", "binary"))
+
+
+def test_a_long_body_says_that_it_goes_on():
+    """Nobody approves what was not shown without being told."""
+    body = json.dumps({"note": "x" * 5000, "end": "the end"}).encode()
+    shown = shown_request(Parameter("application/json", body))
+    assert "the end" not in shown
+    assert '<a href="/reviews/r?full=1">Show all of it</a> before you decide' in shown
+    assert "the end" in shown_request(Parameter("application/json", body), limit=view.WHOLE_PARAMETER)
+
+
+def test_a_body_that_is_only_a_digest_says_so():
+    """With its length, and what an approval then means."""
+    shown = shown_request(body_digest="ab" * 32, body="digest", length=70_000_000)
+    for part in ("Its body is not shown: only its digest came here", "its length of 70000000 bytes", "ab" * 32):
+        assert part in shown
+
+
+def test_secrets_in_a_body_are_hidden():
+    """In both of its forms."""
+    shown = shown_request(Parameter("application/json", b'{"password":"Tr0ub4dor&3xyz","id":7}'))
+    assert "Tr0ub4dor" not in shown
+    assert shown.count("[secret hidden]") == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", '"a"', "{", '{"a":1} x', "[1,]", "[" * 100_000, "{'a': 1}", "not json", "\ufeff{}"]
+)
+def test_only_json_objects_and_lists_are_laid_out(text: str):
+    """Anything else stays as it is."""
+    assert indented(text) == ""
+
+
+def test_a_layout_is_never_much_longer_than_people_read():
+    """Depth times width could fill the memory."""
+    assert indented("[" * 900 + ",".join(["1"] * 50_000) + "]" * 900) == ""
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_a_layout_says_the_same(value: Any):
+    """Only white space differs."""
+    text = json.dumps(value)
+    laid_out = indented(text)
+    if isinstance(value, dict | list):
+        assert json.loads(laid_out) == value
+        assert laid_out == json.dumps(value, indent=2)

@@ -1,7 +1,10 @@
 """`sallyport review`: what waits, shown and decided."""
 
 import asyncio
+from typing import Any
 
+from function_app.view import Detail
+from sallyport.reviews import described
 from tests.sallyport.conftest import HOSTILE, Command
 from tests.support.control_plane_process import APPROVERS, ControlPlaneProcess, Edge
 
@@ -103,3 +106,18 @@ def test_a_review_that_is_not_there(as_approver: Command):
         said = as_approver("review", "show", name)
         assert (said.code, said.out) == (1, "")
         assert len(said.error.splitlines()) == 1
+
+
+def test_show_of_a_request_has_its_body_and_its_digest():
+    """As lines of their own, not as a bound value; controls shown by number."""
+    found: dict[str, Any] = dict.fromkeys(Detail.__struct_fields__, "")
+    found |= dict.fromkeys(("owners", "rules", "effects", "decisions"), ())
+    found |= {"labels": {}, "context": {}, "opened": 0, "expires": 0, "protocol": "http", "text": "POST /a\nHost: b\n"}
+    found |= {"parameters": [{"position": 1, "value": '{"a":1}', "indented": '{\n  "a": 1\n}'}]}
+    lines = [str(each) for each in described(found)]
+    assert lines.index('    {"a":1}') < lines.index('    {\n      "a": 1\n    }')
+    assert not [each for each in lines if "$1" in each]
+    found |= {"parameters": [], "body_digest": "ab" * 32}
+    assert any(f"only the digest came: SHA-256 {'ab' * 32}" in str(each) for each in described(found))
+    found |= {"parameters": [{"position": 1, "value": "a\x1bb", "indented": ""}]}
+    assert "    a<U+001B>b" in described(found)
