@@ -331,12 +331,12 @@ class ResponseCodec(_Codec[ResponseHead]):
     def expect(self, method: str) -> None:
         """A request with this method is being sent; its answer comes next."""
         self._to_head = method == "HEAD"
-        self.restart()
+        self._interim = 0
+        self._state = _HEAD
 
     def restart(self) -> None:
-        """Read another answer to a request of the same method."""
-        self._state = _HEAD
-        self._interim = 0
+        """The answer was taken; stand until the next request."""
+        self._state = _STANDING
 
     def _head(self) -> ResponseHead | None:
         if self._at >= len(self._data):

@@ -5,6 +5,7 @@ The rule everywhere: what two servers could read in two ways is refused. Streams
 """
 
 import re
+from ipaddress import IPv6Address
 
 from edge_agent.protocols.http import second
 from edge_agent.protocols.http.messages import MAX_HEADERS, MAX_LENGTH, Headers, PeerError, RequestHead, ResponseHead
@@ -28,19 +29,18 @@ _request_line = re.compile(rb"(%b++) ([\x21-\x7e]++) HTTP/([0-9])\.([0-9])" % _T
 _status_line = re.compile(rb"HTTP/([0-9])\.([0-9]) ([1-9][0-9][0-9])(?: (%b*+))?" % _TEXT).fullmatch
 _strict_fields = re.compile(rb"(?:%b++:%b*+\r\n)*+" % (_TOKEN, _TEXT)).fullmatch
 _field = re.compile(rb"%b++:%b*+" % (_TOKEN, _TEXT)).fullmatch
-_fold = re.compile(rb"\r\n[ \t]+").sub
-_space_before_colon = re.compile(rb"(\r\n%b++)[ \t]+:" % _TOKEN).sub
 
 _token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _strict_length = re.compile(
     r"0|[1-9][0-9]{0,18}"
 ).fullmatch  # no sign, space, underscore, list; no zero in front: octal to some
 _length = re.compile(r"[0-9]{1,19}").fullmatch
-_authority = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?").fullmatch
+_authority = re.compile(r"(?:[A-Za-z0-9._~-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?").fullmatch
 _absolute = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)").fullmatch
 
-_FRAMING = frozenset(("content-length", "transfer-encoding", "connection"))
-_READ = _FRAMING | {"host", "upgrade", "expect"}
+_FRAMES = (b"content-length", b"transfer-encoding", b"connection")
+_READ = frozenset(("content-length", "transfer-encoding", "connection", "host", "upgrade", "expect"))
+_CODINGS = frozenset(("gzip", "x-gzip", "deflate", "compress", "x-compress"))
 # A server behind CGI or WSGI reads Content_Length as Content-Length.
 _DISGUISED = frozenset(
     name.replace("-", "_") for name in (*_READ, "authorization", "proxy-authorization") if "-" in name
@@ -85,7 +85,7 @@ def read_request(raw: bytes) -> RequestHead:
         headers,
         length,
         chunked,
-        "close" not in options if minor else "keep-alive" in options and "close" not in options,
+        _persists(options, minor),
         _expects(read, minor) and (chunked or bool(length)),
         ", ".join(read["upgrade"]).lower() if upgrades and minor else "",  # RFC 9110 7.8: ignored in HTTP/1.0
         host,
@@ -101,7 +101,8 @@ def read_response(raw: bytes, to_head: bool) -> ResponseHead:
     line = _status_line(raw, 0, end)
     if line is None or line[1] != b"1":
         raise PeerError(502, f"the server's status line is not HTTP/1.1: {_shown(raw[:end])}")
-    raw = _mended(raw, end)
+    if _strict_fields(raw, end + 2, len(raw) - 2) is None:
+        raw = _mended(raw, end)
     minor, status = int(line[2]), int(line[3])
     headers = _fields(raw, end + 2, 502)
     read = _known(headers, 502)
@@ -109,7 +110,6 @@ def read_response(raw: bytes, to_head: bool) -> ResponseHead:
     options = _options(read, 502)
     body = status >= 200 and status not in (204, 304) and not to_head  # RFC 9112 6.3
     until_close = body and length is None and not chunked
-    persists = "close" not in options if minor else "keep-alive" in options and "close" not in options
     return ResponseHead(
         status,
         (line[4] or b"").decode("latin-1").strip(),
@@ -118,7 +118,7 @@ def read_response(raw: bytes, to_head: bool) -> ResponseHead:
         length,
         chunked,
         until_close,
-        persists and not until_close,
+        _persists(options, minor) and not until_close,
         ", ".join(read.get("upgrade", ())).lower() if status == 101 else "",
         body,
         options - _OPTIONS if options else options,
@@ -168,8 +168,9 @@ def _framing(read: dict[str, list[str]], minor: int, status: int) -> tuple[int |
         if minor == 0:
             raise PeerError(status, "Transfer-Encoding in HTTP/1.0")
         if len(codings) != 1 or codings[0].lower() != "chunked":
-            known = all(_token(word.strip(" \t")) for value in codings for word in value.split(","))
-            wrong = 501 if known and status == 400 and "chunked" not in ",".join(codings).lower() else status
+            words = [word.strip(" \t").lower() for value in codings for word in value.split(",")]
+            foreign = status == 400 and words.pop() == "chunked" and words and _CODINGS.issuperset(words)
+            wrong = 501 if foreign else status  # RFC 9112 6.1: what is well framed but not understood is 501
             raise PeerError(wrong, f"Transfer-Encoding is {_quoted(codings)}; only `chunked` is read here")
         return None, True
     assert lengths is not None
@@ -194,6 +195,11 @@ def _options(read: dict[str, list[str]], status: int) -> frozenset[str]:
             raise PeerError(400, f"Connection cannot name {_quoted(wrong)}")
         options -= frozenset(wrong)
     return options
+
+
+def _persists(options: frozenset[str], minor: int) -> bool:
+    """True if the connection stays open behind the message (RFC 9112 9.3)."""
+    return "close" not in options and (minor == 1 or "keep-alive" in options)
 
 
 def _expects(read: dict[str, list[str]], minor: int) -> bool:
@@ -224,7 +230,17 @@ def _host(values: list[str] | None, minor: int) -> str:
 
 def _is_authority(text: str) -> bool:
     found = _authority(text)
-    return found is not None and (found[1] is None or 0 < int(found[1]) < 65536)
+    if found is None or (found[2] is not None and not 0 < int(found[2]) < 65536):
+        return False
+    return found[1] is None or _is_address(found[1])
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _origin_form(method: str, target: bytes, host: str) -> tuple[str, bytes]:
@@ -256,22 +272,17 @@ def _origin_form(method: str, target: bytes, host: str) -> tuple[str, bytes]:
 
 def _mended(raw: bytes, end: int) -> bytes:
     """Folded lines joined (RFC 9112 5.2) and spaces before a colon removed (5.1), but not in a field that frames."""
-    if _strict_fields(raw, end + 2, len(raw) - 2) is not None:
-        return raw
-    fields = _fold(b" ", raw[end:-4])
-    mended = _space_before_colon(rb"\1:", fields)
-    for line in raw[end:-4].split(b"\r\n"):
-        name = line.partition(b":")[0].strip(b" \t").lower().decode("latin-1")
-        if name in _FRAMING and _field(line) is None:
-            raise PeerError(502, f"the server's field {_shown(line)} is malformed")
-    for line in mended.split(b"\r\n"):
-        if line.partition(b":")[0].lower() in (
-            b"content-length",
-            b"transfer-encoding",
-            b"connection",
-        ) and line not in raw.split(b"\r\n"):
-            raise PeerError(502, f"the server's field {_shown(line)} is folded")
-    return raw[:end] + mended + b"\r\n\r\n"
+    lines: list[bytes] = []
+    for line in raw[end + 2 : -4].split(b"\r\n"):
+        folded = line[:1] in (b" ", b"\t")
+        name, colon, value = (lines.pop() if folded and lines else line).partition(b":")
+        plain = name.rstrip(b" \t")
+        if (folded or plain != name) and plain.lower() in _FRAMES:
+            raise PeerError(502, f"the server's field {_shown(plain)} is folded, or has a space before its colon")
+        if folded:
+            value += b" " + line.strip(b" \t")
+        lines.append(plain + colon + value)
+    return raw[: end + 2] + b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 # Complaints
