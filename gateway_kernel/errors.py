@@ -35,6 +35,10 @@ class UnrewritableError(SallyportError):
     """A rewrite obligation cannot be carried out on this operation, so the operation is refused."""
 
 
+class UnreadableFactError(SallyportError):
+    """A fact that this operation has but that cannot be told as the declared type; a rule that asks for it denies."""
+
+
 class TransitionError(SallyportError):
     """A review was told something that its state does not allow."""
 

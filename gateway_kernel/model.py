@@ -110,7 +110,11 @@ class SqlFacts(msgspec.Struct, frozen=True, tag="sql"):
 
 
 class HttpFacts(msgspec.Struct, frozen=True, tag="http"):
-    """What an HTTP request says, from the one normalised form that is judged and sent."""
+    """What the head of an HTTP request says, from the one normalised form that is judged and sent.
+
+    `unreadable` says of a field why it cannot be told (field -> reason): a rule that asks for it denies. The body is no part: it can be
+    large, and is read when a rule asks for it (`parse.Reader.asked`).
+    """
 
     method: str = ""
     path: str = ""
@@ -118,8 +122,8 @@ class HttpFacts(msgspec.Struct, frozen=True, tag="http"):
     query: dict[str, str] = {}
     headers: dict[str, str] = {}
     host: str = ""
-    body: Json = None
     azure: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
 
 
 class KubernetesFacts(msgspec.Struct, frozen=True, tag="k8s"):

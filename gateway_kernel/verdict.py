@@ -26,7 +26,10 @@ class Decision(StrEnum):
 
 
 class ColumnMask(msgspec.Struct, frozen=True):
-    """Hide these columns (`table.column`, `schema.table.column`, `*` for any part) wherever their content flows."""
+    """Hide these columns (`table.column`, `schema.table.column`, `*` for any part) wherever their content flows.
+
+    In JSON they name members by the end of their path, `$` being the root.
+    """
 
     columns: tuple[str, ...]
     strategy: Strategy
@@ -45,13 +48,13 @@ class DetectMask(msgspec.Struct, frozen=True):
 class Rewrite(msgspec.Struct, frozen=True):
     """Change the operation before it is judged: `limit` rows, run `read_only`, or run `replace` instead (protocol's own text).
 
-    `parts` holds what only one protocol knows (for HTTP: path, query, header, body), as JSON.
+    `parts` holds what only one protocol knows (for HTTP: path, query, header, body); None removes a part.
     """
 
     limit: int | None = None
     read_only: bool = False
     replace: str | None = None
-    parts: dict[str, str] = {}
+    parts: dict[str, str | None] = {}
     rule: str = ""
 
 
@@ -94,12 +97,13 @@ class ReviewTerms(msgspec.Struct, frozen=True):
 
 
 class Obligations(msgspec.Struct, frozen=True):
-    """What must be done whatever the decision."""
+    """What must be done whatever the decision. `pass_binary`: what no mask can look into may pass, because every mask says so."""
 
     columns: tuple[ColumnMask, ...] = ()
     detect: tuple[DetectMask, ...] = ()
     rewrite: Rewrite | None = None
     responses: Responses = "digest"
+    pass_binary: bool = False
 
     @property
     def masks(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 
 import msgspec
 
-from gateway_kernel.model import Operation, Parameter
+from gateway_kernel.model import Json, Operation, Parameter
 from gateway_kernel.verdict import ColumnMask, Rewrite, Strategy
 
 
@@ -35,6 +35,19 @@ class Reader(Interface):
 
     @property
     def protocol(self) -> str: ...
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that `Rewrite.parts` may name for this protocol, `kind.NAME` where a name follows."""
+        ...
+
+    def part_problem(self, name: str, value: str | None) -> str:
+        """Return what is wrong with setting this part to this value (None: removing it) in any operation, "" if nothing is."""
+        ...
+
+    def asked(self, operation: Operation, field: str) -> Json:
+        """Return a fact that is not kept with the others, now that a rule asks for it; raise `UnreadableFactError` if it cannot be told."""
+        ...
 
     def read(self, operation: Operation) -> Operation:
         """Return `operation` with facts derived from its text, parameters and context."""

@@ -1,9 +1,10 @@
 """The registry of readers: one line a protocol."""
 
 from gateway_kernel.parse import Reader
+from gateway_kernel.parse.http import reader as http
 from gateway_kernel.parse.sql import postgres
 
-READERS: tuple[Reader, ...] = (postgres.READER,)
+READERS: tuple[Reader, ...] = (postgres.READER, http.READER)
 
 _BY_PROTOCOL = {reader.protocol: reader for reader in READERS}
 

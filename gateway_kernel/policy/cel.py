@@ -17,9 +17,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError
 from msgspec import inspect
 
+from gateway_kernel.errors import UnreadableFactError
 from gateway_kernel.model import Effect, Instant, Operation, Session
 from gateway_kernel.policy import syntax
-from gateway_kernel.policy.facts import BY_NAME, FAMILIES, FactFamily, UnreadableFactError, values_of
+from gateway_kernel.policy.facts import ALONE, BY_NAME, FAMILIES, FactFamily, values_of
 from gateway_kernel.policy.quick import Quick
 from gateway_kernel.policy.shape import nearest
 from gateway_kernel.policy.syntax import Remark
@@ -119,11 +120,20 @@ def _message_class(family: FactFamily) -> Any:
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{family.name.title()}"))
 
 
+def _alone(name: str, family: FactFamily) -> Any:
+    """The CEL type of a field that is a variable of its own."""
+    described = inspect.type_info(family.view)
+    assert isinstance(described, inspect.StructType)
+    (kind,) = [field.type for field in described.fields if field.name == name.partition(".")[2]]
+    return cel.Type.Map(cel.Type.STRING, cel.Type.STRING) if isinstance(kind, inspect.DictType) else cel.Type.DYN
+
+
 _POOL = _pool()
 _MESSAGES = {family.name: _message_class(family) for family in FAMILIES}
 _ENVIRONMENT = cel.NewEnv(
     _POOL,
-    variables={family.name: cel.Type(f"{_PACKAGE}.{family.name.title()}") for family in FAMILIES},
+    variables={family.name: cel.Type(f"{_PACKAGE}.{family.name.title()}") for family in FAMILIES}
+    | {name: _alone(name, family) for name, family in ALONE.items()},
     extensions=[ext_optional.ExtOptional(), ext_strings.ExtStrings()],
 )
 
@@ -155,6 +165,8 @@ def compile_condition(text: str) -> tuple[Condition, tuple[Remark, ...]]:
 
 
 def _changes(family: str, field: str) -> bool:
+    if family in ALONE:
+        family, _, field = family.partition(".")
     changing = BY_NAME[family].changing
     return bool(changing) if field == "*" else field in changing
 
@@ -220,6 +232,8 @@ class Bench:
                 values = values_of(family, frozenset(fields), operation, session, now)
                 if values is None:
                     self._absent.add(family)
+                elif family in ALONE:
+                    (data[family],) = values.values()
                 else:
                     data[family] = _message(family, values)
             except (UnreadableFactError, ValueError, TypeError, OverflowError, json_format.ParseError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway_kernel.errors import UnreadableFactError
 from gateway_kernel.model import (
     SECOND,
     Effect,
@@ -72,6 +73,19 @@ class SqlView(SqlFacts, frozen=True):
     parameters: tuple[str, ...] = ()
 
 
+class HttpView(msgspec.Struct, frozen=True):
+    """`HttpFacts` as rules know them, and the body as JSON."""
+
+    method: str = ""
+    path: str = ""
+    segments: tuple[str, ...] = ()
+    query: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    host: str = ""
+    body: Json = None
+    azure: dict[str, str] = {}
+
+
 class TimeView(msgspec.Struct, frozen=True):
     """When the operation is judged, in UTC. `weekday` is 1 (Monday) to 7, as in ISO 8601."""
 
@@ -81,12 +95,17 @@ class TimeView(msgspec.Struct, frozen=True):
 
 
 class FactFamily(msgspec.Struct, frozen=True):
-    """One CEL variable. `of` is the model's family that an operation must have for it; None where every operation does."""
+    """One CEL variable. `of` is the model's family that an operation must have for it; None where every operation does.
+
+    The fields in `alone` may be impossible to tell while the others are plain. CEL gets each as a variable of its own (`http.body`), so that
+    a condition which is decided without it is not spoilt.
+    """
 
     name: str
     view: type[msgspec.Struct]
     changing: frozenset[str] = frozenset()
     of: type | None = None
+    alone: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -100,26 +119,25 @@ FAMILIES: tuple[FactFamily, ...] = (
     FactFamily("session", SessionView, changing=frozenset(SessionView.__struct_fields__)),
     FactFamily("operation", OperationView, changing=frozenset({"size"})),
     FactFamily("sql", SqlView, changing=frozenset({"parameters"}), of=SqlFacts),
-    FactFamily("http", HttpFacts, of=HttpFacts),
+    FactFamily("http", HttpView, changing=frozenset({"body"}), of=HttpFacts, alone=("query", "headers", "body")),
     FactFamily("k8s", KubernetesFacts, of=KubernetesFacts),
     FactFamily("ssh", SshFacts, of=SshFacts),
     FactFamily("time", TimeView, changing=frozenset(TimeView.__struct_fields__)),
 )
 BY_NAME: dict[str, FactFamily] = {family.name: family for family in FAMILIES}
-
-
-class UnreadableFactError(Exception):
-    """A fact that this operation has but that cannot be said as the declared type; a rule that asks for it denies."""
+ALONE: dict[str, FactFamily] = {f"{family.name}.{field}": family for family in FAMILIES for field in family.alone}
 
 
 def values_of(
     family: str, wanted: frozenset[str], operation: Operation, session: Session, now: Instant
 ) -> dict[str, Any] | None:
-    """Return the fields of one family for this operation, None where its protocol has no such family.
+    """Return the fields of one family, or of one of `ALONE`, for this operation; None where its protocol has no such family.
 
     `wanted` names the fields that are asked for, `*` all of them: what nobody asks for is not worked out. Raise
     `UnreadableFactError` where a field cannot be told, which is never to be taken for an absent one.
     """
+    if family in ALONE:
+        return _of_protocol(ALONE[family], [family.partition(".")[2]], operation)
     names = [name for name in BY_NAME[family].fields if name in wanted or "*" in wanted]
     match family:
         case "agent":
@@ -166,7 +184,9 @@ def _of_protocol(family: FactFamily, names: list[str], operation: Operation) -> 
             case "sql", "parameters":
                 values[name] = [_parameter(operation.protocol, parameter) for parameter in operation.parameters]
             case "http", "body":
-                values[name] = _exact(getattr(facts, name))
+                values[name] = _exact(reader_for(operation.protocol).asked(operation, name))
+            case _ if isinstance(facts, HttpFacts) and name in facts.unreadable:
+                raise UnreadableFactError(facts.unreadable[name])
             case _:
                 values[name] = getattr(facts, name)
     return values
@@ -181,12 +201,12 @@ def _parameter(protocol: str, parameter: Parameter) -> str:
 
 
 def _exact(value: Json) -> Json:
-    """A JSON body as CEL takes it: its numbers are doubles, so a whole number beyond 2^53 is said as text instead of rounded."""
+    """A JSON body as CEL takes it: numbers are doubles, so a whole number beyond 2^53 is said as text instead of rounded."""
     match value:
         case bool():
             return value
         case int():
-            return value if abs(value) <= 2**53 else str(value)
+            return float(value) if abs(value) <= 2**53 else str(value)
         case dict():
             return {key: _exact(item) for key, item in value.items()}
         case list() | tuple():

@@ -51,6 +51,7 @@ class Draft:
         self.no_more_reviews: list[Statement] = []
         self.columns: list[ColumnMask] = []
         self.detect: list[DetectMask] = []
+        self.binary: list[bool] = []
         self.rewrites: list[Rewrite] = []
         self.responses: list[Responses] = []
 
@@ -80,6 +81,7 @@ class Draft:
                 detect=combined_detectors(self.detect),
                 rewrite=rewrite,
                 responses=_most(self.responses),
+                pass_binary=bool(self.binary) and all(self.binary),
             ),
             review=terms,
             policy=policy,
@@ -95,7 +97,7 @@ class Draft:
         """One rewrite out of all; two rules that would run different things instead cannot both be obeyed, so that denies."""
         if not self.rewrites:
             return None
-        first, replace, parts = self.rewrites[0], None, dict[str, str]()
+        first, replace, parts = self.rewrites[0], None, dict[str, str | None]()
         for rewrite in self.rewrites:
             clash = replace is not None and rewrite.replace is not None and replace != rewrite.replace
             clash = clash or any(parts.get(key, value) != value for key, value in rewrite.parts.items())

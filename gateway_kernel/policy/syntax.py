@@ -12,7 +12,7 @@ import re2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from gateway_kernel.model import EffectKind
-from gateway_kernel.policy.facts import BY_NAME
+from gateway_kernel.policy.facts import ALONE, BY_NAME
 from gateway_kernel.policy.quick import Quick, quick
 from gateway_kernel.policy.shape import nearest
 
@@ -89,7 +89,10 @@ class Remark(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What a condition asks for: (family, field), with `*` for a whole family; its `constant` value if it asks for nothing."""
+    """What a condition asks for: (family, field), with `*` for a whole family; its `constant` value if it asks for nothing.
+
+    A field that is a variable of its own (`facts.ALONE`) stands as (its whole name, `*`).
+    """
 
     reads: frozenset[tuple[str, str]]
     remarks: tuple[Remark, ...]
@@ -170,7 +173,9 @@ class _Walk:
                 fielded.add(operand.id)
                 yield operand.ident.name, field
         for node in self._nodes:
-            if node.HasField("ident") and node.ident.name in BY_NAME and node.id not in fielded:
+            if not node.HasField("ident"):
+                continue
+            if node.ident.name in ALONE or (node.ident.name in BY_NAME and node.id not in fielded):
                 yield node.ident.name, "*"
 
     def remarks(self) -> Iterator[Remark]:

@@ -39,6 +39,7 @@ class PostgresReader:
     """Reads, rewrites and plans masks for PostgreSQL operations. Keeps the facts of what it read lately."""
 
     protocol = "postgres"
+    parts: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._facts: dict[_Key, tuple[Json, Facts]] = {}
@@ -77,6 +78,14 @@ class PostgresReader:
     def mask(self, operation: Operation, masks: tuple[ColumnMask, ...]) -> MaskPlan:
         """Return what these column masks mean for `operation`."""
         return self._plans.plan(operation, masks)
+
+    def part_problem(self, name: str, value: str | None) -> str:
+        """A statement has no parts."""
+        return ""
+
+    def asked(self, operation: Operation, field: str) -> Json:
+        """Every fact of a statement is kept."""
+        raise KeyError(field)
 
     def declare(self, operation: Operation, tables: dict[str, tuple[str, ...]]) -> Operation:
         """Return `operation`, read, as if the server had just these tables."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,17 +12,22 @@ from gateway_kernel.policy.obligations import Draft, Statement
 from gateway_kernel.policy.shape import nearest
 from gateway_kernel.verdict import ColumnMask, DetectMask, Filter, Strategy
 
-_COLUMN = re.compile(r"(\*|[^.*\s]+)(\.(\*|[^.*\s]+)){1,2}\Z")
+_COLUMN = re.compile(r"(\*|[^.*\s]+)(\.(\*|[^.*\s]+)){1,7}\Z")
+Binary = Literal["withhold", "pass"]
 Names = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
 class MaskSettings(msgspec.Struct, frozen=True):
-    """Either `columns` (with the `filter` for their use in conditions) or `detect`; `with` is the strategy."""
+    """Either `columns` (with the `filter` for their use in conditions) or `detect`; `with` is the strategy.
+
+    `binary` says what becomes of a response that is no text, in which nothing can be looked for.
+    """
 
     strategy: Strategy | None = msgspec.field(name="with")  # an unquoted `null` is YAML's own null
     columns: Names | None = None
     detect: Names | None = None
     filter: Filter | None = None
+    binary: Binary = "withhold"
 
 
 class Mask:
@@ -46,6 +51,7 @@ class Mask:
     def apply(self, rule: Statement, settings: tuple[MaskSettings, ...], draft: Draft) -> None:
         for mask in settings:
             strategy = mask.strategy or "null"
+            draft.binary.append(mask.binary == "pass")
             if mask.columns is not None:
                 draft.columns.append(ColumnMask(mask.columns, strategy, mask.filter or "deny", rule.rule))
             if mask.detect is not None:
@@ -55,7 +61,7 @@ class Mask:
 def _columns(index: int, columns: tuple[str, ...]) -> Iterator[Objection]:
     for position, column in enumerate(columns):
         if not _COLUMN.match(column):
-            what = f"{column!r} is not a column; write table.column or schema.table.column, with * for any part"
+            what = f"{column!r} is not a column; write table.column, schema.table.column or the end of a JSON path, with * for any part"
             yield Objection((index, "columns", position), what)
 
 

@@ -2,6 +2,8 @@
 
 from textwrap import dedent, indent
 
+import msgspec
+
 from gateway_kernel.model import (
     Agent,
     Effect,
@@ -9,6 +11,7 @@ from gateway_kernel.model import (
     Facts,
     Family,
     HttpFacts,
+    Json,
     Operation,
     Parameter,
     Resource,
@@ -53,9 +56,14 @@ def operation(
     return Operation("op", protocol, text, parameters, size=size, facts=facts)
 
 
-def request(**fields: object) -> Operation:
+def request(body: bytes = b"", **fields: object) -> Operation:
     """An HTTP operation that reads."""
-    return operation("read", family=HttpFacts(**fields), verb="GET", protocol="http")  # pyright: ignore[reportArgumentType]
+    family = HttpFacts(**fields)  # pyright: ignore[reportArgumentType]
+    made = operation("read", family=family, verb="GET", text="POST /\nHost: api\n", protocol="http")
+    if not body:
+        return made
+    context: dict[str, Json] = {"body": "whole", "length": len(body)}
+    return msgspec.structs.replace(made, parameters=(Parameter("", body),), context=context)
 
 
 def session(

@@ -58,8 +58,24 @@ def problems(text: str) -> tuple[str, ...]:
             "8:12: rule 'a': this rewrites nothing; give limit, read_only, replace or parts",
         ),
         (
+            "id: a\nwhen: 'true'\nthen: rewrite\nrewrite: {parts: {querry.page: '1'}}",
+            "8:34: rule 'a': no protocol has a part 'querry.page' (did you mean 'query.page'?)",
+        ),
+        (
+            "id: a\nwhen: 'true'\nthen: rewrite\nrewrite: {parts: {query.: '1'}}",
+            "8:29: rule 'a': no protocol has a part 'query.' (did you mean 'query.NAME'?)",
+        ),
+        (
+            "id: a\nwhen: 'true'\nthen: rewrite\nrewrite: {parts: {path: '/a/%2f'}}",
+            "8:27: rule 'a': A name in the path holds a slash or backslash: servers differ on whether it divides the path.",
+        ),
+        (
+            "id: a\nwhen: 'true'\nthen: rewrite\nrewrite: {parts: {path: null}}",
+            "8:27: rule 'a': a path cannot be removed",
+        ),
+        (
             "id: a\nwhen: 'true'\nthen: mask\nmask: [{columns: [email], with: redact}]",
-            "8:21: rule 'a': 'email' is not a column; write table.column or schema.table.column, with * for any part",
+            "8:21: rule 'a': 'email' is not a column; write table.column, schema.table.column or the end of a JSON path, with * for any part",
         ),
         (
             "id: a\nwhen: 'true'\nthen: mask\nmask: [{detect: [credit_crd], with: redact}]",
@@ -86,7 +102,7 @@ def problems(text: str) -> tuple[str, ...]:
             "8:23: rule 'a': 'all' is not one of digest, full, head",
         ),
     ],
-    ids=range(20),
+    ids=range(24),
 )
 def test_an_error_names_place_rule_and_remedy(written: str, problem: str):
     """A mistake in a rule is said with its line, column, rule and what to write instead."""

@@ -281,9 +281,49 @@ def test_an_expression_without_end_denies():
 def test_a_json_body_is_read_as_it_is():
     """Fields of a body are compared without declaration, and a number that a double cannot hold is text."""
     asks = policy(ALLOW, rule("big", 'http.body.id == "9007199254740993"', "deny"))
-    assert asks.evaluate(request(body={"id": 9007199254740993}), session(), NOON).rules == ("big",)
-    assert asks.evaluate(request(body={"id": 9007199254740992}), session(), NOON).rules == ("all",)
-    assert asks.evaluate(request(body={}), session(), NOON).rules == ("big",)
+    assert asks.evaluate(request(b'{"id": 9007199254740993}'), session(), NOON).rules == ("big",)
+    assert asks.evaluate(request(b'{"id": 9007199254740992}'), session(), NOON).rules == ("all",)
+    assert asks.evaluate(request(b"{}"), session(), NOON).rules == ("big",)
+
+
+def test_a_field_that_cannot_be_told_denies_only_where_it_is_asked_for():
+    """A rule that is decided without the body does not mind what it is; one that asks for it denies, and no other does."""
+    asks = policy(ALLOW, rule("pay", 'http.path == "/pay" && http.body.amount > 100', "deny"))
+    torn = b'{"amount": 1, "amount": 1000}'
+    assert asks.evaluate(request(torn, path="/notes"), session(), NOON).rules == ("all",)
+    refused = asks.evaluate(request(torn, path="/pay"), session(), NOON)
+    assert refused.rules == ("pay",)
+    assert "more than once" in refused.reason
+    assert asks.evaluate(request(b'{"amount": 1}', path="/pay"), session(), NOON).rules == ("all",)
+
+
+@pytest.mark.parametrize("field", ["query", "headers"])
+def test_a_query_or_header_that_cannot_be_told_denies_where_it_is_asked_for(field: str):
+    """The other facts of the request stay as plain as they are."""
+    asks = policy(ALLOW, rule("x", f'http.path == "/pay" && "x" in http.{field}', "deny"))
+    unreadable = {field: "There are two."}
+    assert asks.evaluate(request(path="/notes", unreadable=unreadable), session(), NOON).rules == ("all",)
+    refused = asks.evaluate(request(path="/pay", unreadable=unreadable), session(), NOON)
+    assert (refused.rules, "There are two." in refused.reason) == (("x",), True)
+    assert asks.evaluate(request(path="/pay"), session(), NOON).rules == ("all",)
+    assert asks.evaluate(operation(), session(), NOON).rules == ("all",)
+
+
+@pytest.mark.parametrize("condition", ["http == http", "[http].exists(h, h.body == 1)"])
+def test_a_body_that_cannot_be_told_denies_however_it_is_asked_for(condition: str):
+    """No way of writing the condition gets an empty body instead."""
+    asks = policy(ALLOW, rule("x", condition, "mask", mask="[{detect: [email], with: redact}]"))
+    assert asks.evaluate(request(b"{"), session(), NOON).rules == ("x",)
+
+
+def test_binary_passes_only_where_every_mask_says_so():
+    """Of several masks the strictest word counts."""
+    passing = rule("a", "true", "mask", mask="[{detect: [email], with: redact, binary: pass}]")
+    withheld = rule("b", 'http.path == "/x"', "mask", mask="[{detect: [iban], with: redact}]")
+    rules = policy(ALLOW, passing, withheld)
+    assert rules.evaluate(request(path="/y"), session(), NOON).obligations.pass_binary
+    assert not rules.evaluate(request(path="/x"), session(), NOON).obligations.pass_binary
+    assert not policy(ALLOW).evaluate(request(), session(), NOON).obligations.pass_binary
 
 
 def test_explain_answers_for_every_rule():
