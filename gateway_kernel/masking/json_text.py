@@ -9,9 +9,12 @@ duplicate keys and the precision of numbers stay as they were. A detector that n
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import cast
 
+from .detectors import MAX_MATCH
 from .masker import Detection, Hit
+from .strategies import stricter
 
 _TOKEN = re.compile(
     rb'(?P<string>"(?:[^"\\\x00-\x1f]|\\.)*+")'
@@ -32,6 +35,7 @@ def mask_json(text: bytes, detection: Detection, counts: Counter[str] | None = N
     out: list[bytes] = []
     changed = False
     at = first = 0
+    last = key = -1  # where the string before began, and the key that a colon made of it
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
@@ -40,9 +44,9 @@ def mask_json(text: bytes, detection: Detection, counts: Counter[str] | None = N
         at = token.end()
         while first < len(raw) and raw[first].end <= token.start():
             first += 1
-        over = _before(raw, first, at)
+        over = hits_before(raw, first, at)
         if token.lastgroup == "string" and (over or b"\\" in piece):
-            masked = _string(piece, detection, over, counted)
+            masked = mask_string(piece, detection, over, counted, text[key : token.start()] if key >= 0 else b"")
             if masked is None:
                 return None
         elif token.lastgroup == "scalar" and over:
@@ -53,12 +57,18 @@ def mask_json(text: bytes, detection: Detection, counts: Counter[str] | None = N
             masked = b"null"
         else:
             masked = piece
+        if piece == b":":
+            key = last
+        elif token.lastgroup == "string":
+            last = token.start()
+        if not (piece == b":" or piece.isspace()):
+            key = -1
         changed |= masked is not piece
         out.append(masked)
     return b"".join(out) if changed else text
 
 
-def _before(raw: list[Hit], first: int, end: int) -> list[Hit]:
+def hits_before(raw: list[Hit], first: int, end: int) -> list[Hit]:
     """The hits from index `first` on that begin before `end`."""
     last = first
     while last < len(raw) and raw[last].start < end:
@@ -66,17 +76,43 @@ def _before(raw: list[Hit], first: int, end: int) -> list[Hit]:
     return raw[first:last]
 
 
-def _string(piece: bytes, detection: Detection, over: list[Hit], counts: Counter[str]) -> bytes | None:
-    """The string token masked: its own hits, or whole where only its surroundings give it away."""
-    inner = cast("str", json.loads(piece)) if b"\\" in piece else piece[1:-1].decode("utf-8", "surrogateescape")
-    content = inner.encode("utf-8", "surrogateescape" if b"\\" not in piece else "surrogatepass")
-    masked = detection.mask_value(content, counts)
-    if masked is content and over:
-        for hit in over:
-            counts.update(hit.detectors)
-            masked = None if masked is None else detection.replace(hit.strategy, content)
+def mask_string(
+    piece: bytes, detection: Detection, over: Sequence[Hit], counts: Counter[str], before: bytes = b""
+) -> bytes | None:
+    """A string token masked: its own hits, or whole where only its surroundings give it away; None if a hit asks for `null`.
+
+    `over` are the hits of the raw text that overlap it, `before` is the key of which it is the value, up to it: where either is written
+    with escapes, the two are read together once more without them.
+    """
+    content = string_content(piece)
+    found: Counter[str] = Counter()
+    masked = detection.mask_value(content, found)
+    if before and (b"\\" in before or b"\\" in piece):
+        key, colon, space = before.rpartition(b":")  # no colon behind the one that parts them
+        name = key.rstrip()
+        lead = b'"' + string_content(name) + b'"' + key[len(name) :] + colon + space + b'"'
+        over = [*over, *(hit for hit in detection.hits(lead + content[:MAX_MATCH]) if hit.end > len(lead))]
+    counts.update(found)
+    if unseen := [hit for hit in over if not found.keys() >= set(hit.detectors)]:
+        strategy = unseen[0].strategy
+        for hit in unseen:
+            counts.update(set(hit.detectors) - found.keys())
+        for hit in (*over, *(detection.hits(content) if found else ())):
+            strategy = stricter(strategy, hit.strategy)
+        masked = detection.replace(strategy, content)
     if masked is content:
         return piece
-    if masked is None:
-        return None
-    return json.dumps(masked.decode("utf-8", "replace"), ensure_ascii=False).encode()
+    return None if masked is None else string_token(masked)
+
+
+def string_content(piece: bytes) -> bytes:
+    """What the string token says: UTF-8, and bytes that were invalid already. ValueError for an escape that JSON does not know."""
+    if b"\\" not in piece:
+        return piece[1:-1]
+    text = cast("str", json.loads(piece.decode("utf-8", "surrogateescape")))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def string_token(content: bytes) -> bytes:
+    """The token that says `content`."""
+    return json.dumps(content.decode("utf-8", "replace"), ensure_ascii=False).encode()

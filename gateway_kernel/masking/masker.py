@@ -138,48 +138,45 @@ class Detection:
         return [(span, detector.name) for detector in self.screen.which(data) for span in detector.find(data)]
 
 
-class Masker:
-    """Masks one stream. `feed` gives what is already decided, `finish` the rest; `counts` says what was hidden so far.
+class Segment(NamedTuple):
+    """A stretch of a stream, `window[start:stop]`, and all that is to be hidden in it; `start` is never inside a hit."""
 
-    Under `null` a hit is cut out of the stream, and `nulled` is True.
-    """
+    window: bytes
+    start: int
+    stop: int
+    hits: list[Hit]
 
-    __slots__ = ("_context", "_detection", "_held", "_searched", "counts", "nulled")
+
+class Segments:
+    """Cuts one stream into segments as said above, and finds the hits of each; what becomes of them is its caller's part."""
+
+    __slots__ = ("_context", "_detection", "_held", "_searched")
 
     def __init__(self, detection: Detection) -> None:
         self._detection = detection
         self._held = bytearray()
         self._context = b""  # what stood before `_held` on the same line, at most CONTEXT bytes
         self._searched = 0  # bytes of `_held` known to hold no newline
-        self.counts: Counter[str] = Counter()
-        self.nulled = False
 
     @property
     def held(self) -> int:
         """Bytes taken in and not yet given out."""
         return len(self._held)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in the next bytes of the stream and give out what can no longer change."""
+    def feed(self, chunk: bytes, *, final: bool = False) -> list[Segment]:
+        """Take in the next bytes and give the segments that can no longer change; all of them if these are the last."""
         self._held += chunk
-        return self._drain(final=False)
-
-    def finish(self) -> bytes:
-        """The stream has ended: give out all that is held."""
-        return self._drain(final=True)
-
-    def _drain(self, *, final: bool) -> bytes:
         if not final and len(self._held) < SEGMENT + MAX_MATCH and self._held.find(b"\n", self._searched) < 0:
             self._searched = len(self._held)
-            return b""
+            return []
         data = bytes(self._held)
-        out: list[bytes] = []
+        out: list[Segment] = []
         at = 0
         while at < len(data) and (segment := self._segment(data, at, final=final)) is not None:
-            at = self._mask(data, at, *segment, out)
+            at = self._examine(data, at, *segment, out)
         del self._held[:at]
         self._searched = 0
-        return b"".join(out)
+        return out
 
     def _segment(self, data: bytes, at: int, *, final: bool) -> tuple[int, int] | None:
         """The next segment from `at`: where its own spans must begin before, and how far it is scanned. None: wait."""
@@ -208,8 +205,8 @@ class Masker:
         match = PRIVATE_KEY.compiled.search(data, at, min(len(data), at + SEGMENT + MAX_MATCH))
         return None if match is None else match.start()
 
-    def _mask(self, data: bytes, at: int, end: int, seen: int, out: list[bytes]) -> int:
-        """Mask the segment `data[at:end]`, scanned up to `seen`; returns where the next one begins."""
+    def _examine(self, data: bytes, at: int, end: int, seen: int, out: list[Segment]) -> int:
+        """Find what is in the segment `data[at:end]`, scanned up to `seen`; returns where the next one begins."""
         lead = len(self._context)
         window = self._context + data[at:seen]
         own = lead + end - at
@@ -219,17 +216,50 @@ class Masker:
             if hit.end > lead and hit.start < own
         ]
         stop = max(own, hits[-1].end if hits else 0)
-        start = lead
-        for hit in hits:
-            replaced = self._detection.replacement(hit, window)
-            self.counts.update(hit.detectors)
-            self.nulled |= replaced is None
-            out += (window[start : hit.start], replaced or b"")
-            start = hit.end
-        out.append(window[start:stop])
+        out.append(Segment(window, lead, stop, hits))
         # What follows a PEM block is scanned by itself: with the block in its context it would find the block again.
         tail = (
             b"" if PRIVATE_KEY.name in (hits[-1].detectors if hits else ()) else window[max(0, stop - CONTEXT) : stop]
         )
         self._context = tail[tail.rfind(b"\n") + 1 :]
         return at + stop - lead
+
+
+class Masker:
+    """Masks one stream. `feed` gives what is already decided, `finish` the rest; `counts` says what was hidden so far.
+
+    Under `null` a hit is cut out of the stream, and `nulled` is True.
+    """
+
+    __slots__ = ("_detection", "_segments", "counts", "nulled")
+
+    def __init__(self, detection: Detection) -> None:
+        self._detection = detection
+        self._segments = Segments(detection)
+        self.counts: Counter[str] = Counter()
+        self.nulled = False
+
+    @property
+    def held(self) -> int:
+        """Bytes taken in and not yet given out."""
+        return self._segments.held
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take in the next bytes of the stream and give out what can no longer change."""
+        return self._masked(self._segments.feed(chunk))
+
+    def finish(self) -> bytes:
+        """The stream has ended: give out all that is held."""
+        return self._masked(self._segments.feed(b"", final=True))
+
+    def _masked(self, segments: list[Segment]) -> bytes:
+        out: list[bytes] = []
+        for window, start, stop, hits in segments:
+            for hit in hits:
+                replaced = self._detection.replacement(hit, window)
+                self.counts.update(hit.detectors)
+                self.nulled |= replaced is None
+                out += (window[start : hit.start], replaced or b"")
+                start = hit.end
+            out.append(window[start:stop])
+        return b"".join(out)

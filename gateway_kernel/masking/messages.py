@@ -1,0 +1,73 @@
+"""Masking of text that says nothing of its kind: whole messages (one event, one WebSocket message), and running text.
+
+A message that is JSON is masked as JSON, members included. In any other text members cannot be told from values. Where column masks hold,
+text that speaks of a hidden member by name is therefore refused, whole: CSV with its header, XML, a dump in words. What a column mask hides is
+then not in what passes, unless under no name at all.
+"""
+
+from collections import Counter
+
+from gateway_kernel.errors import UnmaskableError
+
+from .json_stream import JsonMasker
+from .masker import Detection, Masker, Segment
+from .members import Members
+
+NOTHING_SOUGHT = Detection({})
+
+
+class TextMasker(Masker):
+    """A `Masker` that refuses text in which a hidden member is named. After that error every further call raises it again."""
+
+    __slots__ = ("_failure", "_members")
+
+    def __init__(self, detection: Detection | None, members: Members | None = None) -> None:
+        super().__init__(detection or NOTHING_SOUGHT)
+        self._members = members or None
+        self._failure: UnmaskableError | None = None
+
+    def _masked(self, segments: list[Segment]) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        if self._members is not None:
+            for index, segment in enumerate(segments):
+                if self._members.named_in(segment.window):
+                    self._failure = UnmaskableError(
+                        "the content is no JSON and names a member that is hidden: its values cannot be told from the rest"
+                    )
+                    if not index:
+                        raise self._failure
+                    segments = segments[:index]  # these go out, whatever the chunks were; the next call raises
+                    break
+        return super()._masked(segments)
+
+    def finish(self) -> bytes:
+        """The stream has ended: give out all that is held."""
+        rest = super().finish()
+        if self._failure is not None:
+            raise self._failure
+        return rest
+
+
+class MessageMasker:
+    """Masks whole messages, one after the other."""
+
+    __slots__ = ("_detection", "_members", "counts", "nulled")
+
+    def __init__(self, detection: Detection | None, members: Members | None = None) -> None:
+        self._detection = detection or None
+        self._members = members or None
+        self.counts: Counter[str] = Counter()
+        self.nulled = False
+
+    def masked(self, message: bytes) -> bytes:
+        """The message as it may pass; the same object if nothing is hidden in it. UnmaskableError if it cannot be masked."""
+        masker: Masker | JsonMasker = JsonMasker(self._detection, self._members)
+        try:
+            out = masker.feed(message) + masker.finish()
+        except UnmaskableError:
+            masker = TextMasker(self._detection, self._members)
+            out = masker.feed(message) + masker.finish()
+        self.counts.update(masker.counts)
+        self.nulled |= masker.nulled
+        return out if masker.counts else message
