@@ -11,6 +11,8 @@ import msgspec
 import typer
 from rich.text import Text
 
+from edge_agent.settings import ResourceSettings, SettingsError
+from edge_agent.settings import load as settings_of_edge
 from gateway_kernel.errors import PolicyError
 from gateway_kernel.judge import Judgement, judge
 from gateway_kernel.model import SECOND
@@ -21,6 +23,7 @@ from gateway_kernel.policy.evaluate import RuleAnswer
 from sallyport.client import connect
 from sallyport.difference import Difference, difference
 from sallyport.output import BAD_USAGE, REFUSED, JsonFlag, emit, errors, fail, fields, visible
+from sallyport.routed import route_of
 
 NAME = "policy"
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -71,10 +74,14 @@ def explain(
         list[str] | None, typer.Option("--table", help="A table there is, name=column,column; may be repeated.")
     ] = None,
     parameter: Annotated[list[str] | None, typer.Option(help="A bound value, in order; may be repeated.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="An edge.yaml: the routes of the resource hold.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a policy decides about an operation, which rules matched, and why."""
     policy = _loaded(*_named(file))
+    guarded = None if config is None else _configured(config, resource)
     case = Case(
         name="explain",
         agent=CaseAgent(agent, tuple(group or ())),
@@ -86,6 +93,8 @@ def explain(
     )
     try:
         read = selftest.read_operation(case)
+        if guarded is not None and (route := route_of(read, guarded)):
+            read = selftest.read_operation(msgspec.structs.replace(case, context=route))
     except KeyError as error:
         raise fail(str(error.args[0]), BAD_USAGE) from None
     session, now = session_of(case), round(datetime.now(UTC).timestamp()) * SECOND
@@ -126,6 +135,21 @@ def diff(
         _loaded(text, name)
     found = difference(before, after, (before_name, after_name))
     emit(msgspec.to_builtins(found), as_json=as_json, text=_difference_lines(found))
+
+
+def _configured(config: Path, resource: str) -> ResourceSettings:
+    """The resource of that name in an edge.yaml."""
+    from edge_agent.protocols.registry import PROTOCOLS  # the rooms take long to import, and only this needs them
+
+    try:
+        settings = settings_of_edge(config, tuple(kind().name for kind in PROTOCOLS))
+    except SettingsError as error:
+        raise fail(str(error), BAD_USAGE) from None
+    for one in settings.resources:
+        if one.name == resource:
+            return one
+    names = ", ".join(one.name for one in settings.resources)
+    raise fail(f"--resource {resource!r} is not in {config}; there are: {names}", BAD_USAGE)
 
 
 def _text(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -142,3 +143,59 @@ def test_check_and_test_as_json():
     files = sorted(map(str, Path("examples/policies").glob("*.yaml")))
     assert [one["file"] for one in invoke("policy", "check", *files, "--json").json] == files
     assert all(case["passed"] for one in invoke("policy", "test", *files, "--json").json for case in one["tests"])
+
+
+HTTP_POLICY = """version: 1
+rules:
+- {id: reads, when: 'operation.effects.all(e, e.kind == "read")', then: allow}
+- {id: small, when: 'operation.verb == "refund" && http.body.amount < 100.0', then: allow}
+"""
+EDGE = """control_plane: {url: http://127.0.0.1:7071}
+listeners: {http: 127.0.0.1:0}
+resources:
+- name: billing
+  protocol: http
+  upstream: https://billing.internal/v1
+  routes:
+  - {path: "/orders/{id}/refunds", methods: [POST], id: refund}
+  - {path: /orders/search, methods: [POST], effects: [{kind: read, object: orders}]}
+"""
+
+
+def explained(directory: Path, operation: str, *arguments: str) -> dict[str, Any]:
+    (directory / "policy.yaml").write_text(HTTP_POLICY)
+    (directory / "edge.yaml").write_text(EDGE)
+    policy = str(directory / "policy.yaml")
+    code, output = run("explain", operation, "--policy", policy, "--protocol", "http", "--json", *arguments)
+    assert code == 0, output
+    return json.loads(output)
+
+
+def test_explain_reads_a_request(tmp_path: Path):
+    """Line, headers and body, as one writes them; without routes the method says what it does."""
+    assert explained(tmp_path, "GET /orders/7?x=1")["verdict"] == "allow"
+    said = explained(tmp_path, 'POST /orders/7/refunds\nContent-Type: application/json\n\n{"amount": 10}')
+    assert (said["verdict"], said["effects"][0]["kind"]) == ("deny", "write")
+
+
+@pytest.mark.parametrize("path", ["/orders", "/v1/orders"])
+def test_explain_takes_the_routes_of_an_edge(tmp_path: Path, path: str):
+    """What the edge would be told there, with the upstream's own path or without it."""
+    routes = ("--config", str(tmp_path / "edge.yaml"), "--resource", "billing")
+    said = explained(tmp_path, f"POST {path}/search", *routes)
+    assert (said["verdict"], said["effects"]) == ("allow", [{"kind": "read", "object": "orders", "via": ""}])
+    small, large = (
+        explained(tmp_path, f'POST {path}/7/refunds\nContent-Type: application/json\n\n{{"amount": {amount}}}', *routes)
+        for amount in (10, 1000)
+    )
+    assert (small["verdict"], small["rules"], large["verdict"]) == ("allow", ["small"], "deny")
+
+
+def test_explain_by_an_edge_that_does_not_load_or_lacks_the_resource(tmp_path: Path):
+    """Bad usage, with what is wrong and what there is."""
+    (tmp_path / "edge.yaml").write_text(EDGE)
+    said = invoke("policy", "explain", "GET /", "-p", GUARD, "--config", str(tmp_path / "edge.yaml"))
+    assert (said.code, "there are: billing" in said.error) == (2, True)
+    (tmp_path / "edge.yaml").write_text(EDGE.replace("path: /orders/search", "path: orders"))
+    said = invoke("policy", "explain", "GET /", "-p", GUARD, "--config", str(tmp_path / "edge.yaml"))
+    assert (said.code, "edge.yaml:9:12: the path 'orders'" in said.error) == (2, True)
