@@ -1,15 +1,16 @@
 """Recorded responses read back: the head and body that the agent got, as masked, with the chunks taken apart.
 
-A body that was cut short (`record: head`) gives what is there. Nothing is unmasked here, and nothing of a body is decoded but its letters: what was
-passed on compressed is told by its length.
+A body that was cut short (`record: head`) gives what is there, unpacked if it went to the agent compressed. Nothing is unmasked here.
 """
 
 import codecs
 
 from edge_agent.protocols.http.codec import ResponseCodec
+from edge_agent.protocols.http.content import PIECE, ContentError, Decoder, codings, known
 from edge_agent.protocols.http.messages import PeerError, ResponseHead
 from edge_agent.protocols.replay import Passage
 
+LONGEST = 1 << 20  # bytes of a compressed body that are told; a recording keeps less of any other
 _WHITE = "\t\n\r"
 _LATIN = ("iso-8859-1", "latin1", "latin-1")
 
@@ -46,9 +47,24 @@ def _passage(head: ResponseHead, body: bytes) -> Passage:
     lines = [f"{head.status} {head.reason}".rstrip(), *(f"{name}: {value}" for name, value in head.headers)]
     values = {name.lower(): value.lower() for name, value in head.headers}
     coding, media_type = values.get("content-encoding", "identity"), values.get("content-type", "")
-    if body and coding != "identity":
-        return Passage("\n".join(lines), note=f"{len(body)} bytes, {coding}")
-    return Passage("\n".join(lines), *_told(body, media_type))
+    names = codings(coding)
+    if not body or not names:
+        return Passage("\n".join(lines), *_told(body, media_type))
+    text, _ = _told(_unpacked(body, names), media_type) if known(names) else ("", "")
+    return Passage("\n".join(lines), text, f"{len(body)} bytes, {coding}")
+
+
+def _unpacked(body: bytes, names: tuple[str, ...]) -> bytes:
+    """The beginning of the body before it was compressed, as far as the recording goes."""
+    pieces: list[bytes] = []
+    try:
+        for piece in Decoder(names).feed(body):
+            pieces.append(piece)
+            if len(pieces) * PIECE > LONGEST:
+                break
+    except ContentError:
+        return b"".join(pieces)  # cut or damaged: what could be read before is told
+    return b"".join(pieces)
 
 
 def _told(body: bytes, media_type: str) -> tuple[str, str]:

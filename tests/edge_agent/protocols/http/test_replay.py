@@ -6,7 +6,8 @@ import gzip
 
 import pytest
 
-from edge_agent.protocols.http.replay import http_passages
+from edge_agent.protocols.http.content import PIECE
+from edge_agent.protocols.http.replay import LONGEST, http_passages
 from edge_agent.protocols.replay import Passage, results
 from gateway_kernel.audit import ResponseRecord
 
@@ -47,12 +48,25 @@ def test_what_is_no_text_is_told_by_its_size(body: bytes, media_type: str, text:
     assert (passage.body, passage.note) == (text, note)
 
 
-def test_a_compressed_body_is_told_by_its_length() -> None:
-    """It went to the agent as it came."""
-    body = gzip.compress(b"{}", mtime=0)
-    head = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    (passage,) = http_passages(JSON + head + body)
-    assert (passage.body, passage.note) == ("", f"{len(body)} bytes, gzip")
+def test_a_compressed_body_is_told_unpacked() -> None:
+    """It went to the agent as it came; a recording that was cut, or is damaged, gives what can be read."""
+    body = gzip.compress(b'{"a": 1}', mtime=0)
+    head = JSON + f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    (passage,) = http_passages(head + body)
+    assert (passage.body, passage.note) == ('{"a": 1}', f"{len(body)} bytes, gzip")
+    for end in range(1, len(body)):
+        (passage,) = http_passages(head + body[:end])
+        assert '{"a": 1}'.startswith(passage.body)
+    assert http_passages(head + bytes(len(body)))[0].body == ""
+    (passage,) = http_passages(head.replace(b"gzip", b"zoo!") + body)
+    assert (passage.body, passage.note) == ("", f"{len(body)} bytes, zoo!")
+
+
+def test_a_bomb_is_told_by_its_beginning() -> None:
+    """Whoever replays a session does not pay for what a server sent."""
+    body = gzip.compress(b"a" * (64 << 20), mtime=0)
+    head = JSON + f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    assert LONGEST // 2 < len(http_passages(head + body)[0].body) <= LONGEST + PIECE
 
 
 def test_an_answer_to_head_has_none() -> None:
