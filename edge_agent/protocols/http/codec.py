@@ -58,7 +58,7 @@ class _Codec[Head: (RequestHead, ResponseHead)]:
     def __init__(self) -> None:
         self._data = b""  # received; from `_at` on it waits
         self._at = 0
-        self._scanned = 0  # of an unfinished head: as far as it was looked at
+        self._scanned = 0  # of an unfinished head or trailers: as far as they were looked at
         self._state = _HEAD
         self._left = 0  # bytes of the body or chunk that are still to come
         self._extensions = 0  # bytes of chunk extensions in this body
@@ -69,6 +69,7 @@ class _Codec[Head: (RequestHead, ResponseHead)]:
         """Add bytes."""
         if self._at >= len(self._data):
             self._data = data
+            self._scanned = 0
         else:
             self._data = self._data[self._at :] + data
             self._scanned -= self._at
@@ -232,16 +233,18 @@ class _Codec[Head: (RequestHead, ResponseHead)]:
         if data.startswith(b"\r\n", at):
             self._at = at + 2
             return ()
-        end = data.find(b"\r\n\r\n", at)
+        end = data.find(b"\r\n\r\n", max(at, self._scanned - 3))
         if (end if end >= 0 else len(data)) - at > MAX_TRAILERS:
             raise PeerError(
                 self._fault if self._fault == 502 else 431, f"more than {MAX_TRAILERS // KiB} KiB of trailers"
             )
         if end < 0:
-            if _hopeless(data, at):
+            if _hopeless(data, max(at, self._scanned - 1)):
                 raise PeerError(self._fault, "a bare CR, a bare LF or a control character in the trailers")
+            self._scanned = len(data)
             return None
         self._at = end + 4
+        self._scanned = 0
         return heads.read_trailers(data[at : end + 4], self._fault)
 
     def _begin_body(self, chunked: bool, length: int) -> None:
@@ -258,16 +261,18 @@ class _Codec[Head: (RequestHead, ResponseHead)]:
 class RequestCodec(_Codec[RequestHead]):
     """A client's stream. After an `End` it stands still until `restart`; so it does behind a head that asks for an upgrade and its `End`."""
 
-    __slots__ = ("_blank",)
+    __slots__ = ("_blank", "_last")
 
     def __init__(self) -> None:
         super().__init__()
         self._blank = False
+        self._last = False  # the request said that it is the last of its connection
 
     def restart(self) -> None:
-        """Read the next request."""
-        self._state = _HEAD
-        self._blank = False
+        """Read the next request; there is none behind one that closes the connection (RFC 9112 9.6)."""
+        if not self._last:
+            self._state = _HEAD
+            self._blank = False
 
     def eof(self) -> None:
         """The client sends no more; between two requests that is no fault."""
@@ -289,6 +294,8 @@ class RequestCodec(_Codec[RequestHead]):
         if raw is None:
             return None
         head = _remembered_request(raw) if len(raw) <= MAX_REMEMBERED else heads.read_request(raw)
+        if not head.keep_alive:
+            self._last = True
         if head.chunked or head.length:
             self._begin_body(head.chunked, head.length or 0)
         else:

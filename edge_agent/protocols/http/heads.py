@@ -40,11 +40,11 @@ _absolute = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)").fullmatch
 
 _FRAMES = (b"content-length", b"transfer-encoding", b"connection")
 _READ = frozenset(("content-length", "transfer-encoding", "connection", "host", "upgrade", "expect"))
+# Fields that servers take the first of, or the last of, and that say who asks or how the body is to be read.
+_ONCE = frozenset(("authorization", "proxy-authorization", "content-type"))
 _CODINGS = frozenset(("gzip", "x-gzip", "deflate", "compress", "x-compress"))
 # A server behind CGI or WSGI reads Content_Length as Content-Length.
-_DISGUISED = frozenset(
-    name.replace("-", "_") for name in (*_READ, "authorization", "proxy-authorization") if "-" in name
-)
+_DISGUISED = frozenset(name.replace("-", "_") for name in _READ | _ONCE if "-" in name)
 # Connection may make a field hop-by-hop, but not one that says where a message ends or whom it is for (RFC 9110 7.6.1).
 _NOT_NOMINATED = frozenset(
     ("host", "content-length", "transfer-encoding", "connection", "authorization", "expect", "trailer")
@@ -99,7 +99,7 @@ def read_response(raw: bytes, to_head: bool) -> ResponseHead:
     """The head of a response whose bytes, with the empty line, are `raw`. `to_head`: it answers a HEAD."""
     end = raw.index(b"\r\n")
     line = _status_line(raw, 0, end)
-    if line is None or line[1] != b"1":
+    if line is None or line[1] != b"1" or line[2] > b"1":
         raise PeerError(502, f"the server's status line is not HTTP/1.1: {_shown(raw[:end])}")
     if _strict_fields(raw, end + 2, len(raw) - 2) is None:
         raw = _mended(raw, end)
@@ -152,6 +152,10 @@ def _known(headers: Headers, status: int) -> dict[str, list[str]]:
         lower = name.lower()
         if lower in _READ:
             read.setdefault(lower, []).append(value)
+        elif lower in _ONCE and status == 400:
+            read.setdefault(lower, []).append(value)
+            if len(read[lower]) > 1:
+                raise PeerError(400, f"more than one {name} field")
         elif "_" in lower and status == 400 and lower.replace("-", "_") in _DISGUISED:
             raise PeerError(400, f"the field {name} looks like {name.replace('_', '-')} to some servers")
     return read
@@ -168,7 +172,7 @@ def _framing(read: dict[str, list[str]], minor: int, status: int) -> tuple[int |
         if minor == 0:
             raise PeerError(status, "Transfer-Encoding in HTTP/1.0")
         if len(codings) != 1 or codings[0].lower() != "chunked":
-            words = [word.strip(" \t").lower() for value in codings for word in value.split(",")]
+            words = [word.strip(" \t").lower() for word in codings[0].split(",")]
             foreign = status == 400 and words.pop() == "chunked" and words and _CODINGS.issuperset(words)
             wrong = 501 if foreign else status  # RFC 9112 6.1: what is well framed but not understood is 501
             raise PeerError(wrong, f"Transfer-Encoding is {_quoted(codings)}; only `chunked` is read here")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import h11
+import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -374,6 +376,18 @@ def test_a_client_may_leave_between_requests() -> None:
     assert codec.next() is None
 
 
+def test_nothing_follows_a_request_that_closes() -> None:
+    """RFC 9112 9.6: what is sent behind it stays where it is; behind its twin it is the next request."""
+    for line, follows in ((b"Connection: close\r\n", False), (b"Connection: closed\r\n", True)):
+        codec = RequestCodec()
+        codec.feed(b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n" + STRANGER)
+        assert isinstance(codec.next(), RequestHead)
+        assert codec.next() == End()
+        codec.restart()
+        assert isinstance(codec.next(), RequestHead) == follows
+        assert codec.leftover == (b"" if follows else STRANGER)
+
+
 def test_one_head_remembered_is_not_taken_for_another() -> None:
     """The same bytes give the same head; one byte less or more gives its own."""
     raw = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -450,6 +464,38 @@ def responses(draw: st.DrawFn) -> tuple[bytes, bytes, m.Headers, int]:
     interim = draw(st.integers(0, 2))
     head = m.response_head(draw(st.sampled_from((200, 404, 500))), "Some Reason", (*draw(fields), *framing))
     return m.response_head(103, "Early Hints", (("Link", "</x>"),)) * interim + head + wire, body, trailers, interim
+
+
+@given(
+    st.sampled_from((b"HTTP/1.1 200 OK", b"HTTP/1.1 404", b"HTTP/1.0 500 x", b"HTTP/1.1 304 x")),
+    _FIELDS,
+    _BODIES,
+    _EDITS,
+)
+def test_whatever_response_is_accepted_others_read_alike(
+    line: bytes, lines: list[bytes], body: bytes, edits: list[tuple[int, bytes]]
+) -> None:
+    """Near-valid responses: h11 and httptools read the same status, fields and body, or refuse what is mended here."""
+    data = _edited(b"\r\n".join([line, *lines, b"", body]), edits)
+    try:
+        whole = reading.response([data], closed=True)
+    except PeerError:
+        return
+    if whole is None or whole.head.until_close or whole.head.upgrade:
+        return
+    message = data[: len(data) - len(whole.leftover)]
+    known = [(name.lower(), value) for name, value in whole.head.headers]
+    lowered = [(name, value.lower() if name == "transfer-encoding" else value) for name, value in known]
+    for read in (
+        lambda: reading.by_h11(message, answers="GET"),
+        lambda: reading.by_httptools(message, response=True),
+    ):
+        try:
+            peer = read()
+        except (h11.RemoteProtocolError, httptools.HttpParserError):
+            continue
+        assert peer.headers in (known, lowered)
+        assert (peer.target, peer.body) == (str(whole.head.status).encode(), whole.body)
 
 
 @given(responses(), cuts)
