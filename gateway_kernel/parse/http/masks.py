@@ -51,8 +51,8 @@ def plan(head: Head, body: Body, speaks: str, masks: tuple[ColumnMask, ...]) -> 
 
 def _refusal(head: Head, body: Body, speaks: str, mask: ColumnMask) -> str:
     names = {_plain(column.rpartition(".")[2]): column for column in mask.columns}
-    if speaks == "graphql" and (why := _graphql(head, body, mask)):
-        return why
+    if speaks == "graphql":
+        return _graphql(head, body, mask)
     if mask.filter == "allow":
         return ""
     anything = "*" in names
