@@ -104,6 +104,7 @@ class Reviews:
         self._by_id: dict[str, _Review] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settled: dict[str, Settled] = {}
+        self._opened: dict[str, str] = {}  # the reviews that were opened or joined here, and whose they are
         kept = _read_kept(path)
         self._cursor = kept.cursor
         for settled in kept.approvals:
@@ -156,6 +157,13 @@ class Reviews:
         else:
             self._forget(review)
 
+    def state(self, review: str, agent: str) -> State | None:
+        """Where a review of this agent stands, as far as this worker knows; None if it was neither opened nor joined here."""
+        if self._opened.get(review) != agent:
+            return None
+        settled = self._settled.get(review)
+        return State.OPEN if settled is None else settled.state
+
     async def consume(self, grant: str, claim: Claim) -> Claimed:
         """Use the grant up; repeated until it is certain, or `ControlPlaneError`."""
         return await insist(lambda: self._client.consume(grant, claim))
@@ -186,6 +194,9 @@ class Reviews:
             return
         review.id, review.url = submitted.review, submitted.url
         self._by_id[review.id] = review
+        self._opened[review.id] = review.key[0]
+        if len(self._opened) > _REMEMBERED:
+            del self._opened[next(iter(self._opened))]
         if review.unwanted and not review.waiters:
             self._forget(review)
             self._start(self._withdraw(review))

@@ -89,10 +89,13 @@ class Vault:
     @staticmethod
     def masking_keys(directory: Path) -> MaskingKeys:
         """The keys of the masking strategies, derived from the key of this directory's vault."""
-        Vault.in_directory(directory)
-        key = (directory / "secrets.key").read_bytes()
-        derived = HKDF(hashes.SHA256(), 96, None, b"sallyport masking").derive(key)
+        derived = _derived(directory, "masking", 96)
         return MaskingKeys(derived[:32], derived[32:])
+
+    @staticmethod
+    def derived_key(directory: Path, purpose: str) -> bytes:
+        """256 bits for another purpose, derived from the same key."""
+        return _derived(directory, purpose, 32)
 
     def __repr__(self) -> str:
         return "Vault(hidden)"
@@ -159,3 +162,9 @@ class Vault:
             return parameter
         hidden = self._hidden(parameter.value)
         return parameter if hidden == parameter.value else msgspec.structs.replace(parameter, value=hidden)
+
+
+def _derived(directory: Path, purpose: str, size: int) -> bytes:
+    Vault.in_directory(directory)
+    key = (directory / "secrets.key").read_bytes()
+    return HKDF(hashes.SHA256(), size, None, f"sallyport {purpose}".encode()).derive(key)

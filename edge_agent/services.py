@@ -59,6 +59,7 @@ class Services:
         self._edge = edge
         self._replica = replica
         self._recorder = recorder
+        self._reviews = reviews
         self._bundles = bundles
         self._send_cancel = send_cancel
         self._resources: dict[str, ResourceSettings] = {}
@@ -189,6 +190,10 @@ class Services:
     def repeats(self, session: Session) -> "Repeats | None":
         return repeat.repeats(self.driver, session)
 
+    def review_state(self, review: str, agent: str) -> str:
+        state = self._reviews.state(review, agent)
+        return "" if state is None else state.value
+
     def judge_only(self, operation: Operation, session: Session) -> Judgement:
         policy = self._bundles.policy
         stale = self._bundles.policy_stale()
@@ -204,6 +209,21 @@ class Services:
 
     def on_drain(self, callback: Callable[[], None]) -> None:
         self._drains.append(callback)
+
+    def server_tls(self, protocol: str) -> ssl.SSLContext | None:
+        """For a listener that begins with TLS: each handshake shows the certificate of the settings that are in force then."""
+        now = self._tls.get(protocol)
+        if now is None:
+            return None
+        first = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        first.minimum_version = ssl.TLSVersion.TLSv1_2
+        first.set_alpn_protocols(["http/1.1"])
+
+        def current(handshake: ssl.SSLObject | ssl.SSLSocket, *_: object) -> None:
+            handshake.context = self._tls.get(protocol, now)
+
+        first.sni_callback = current
+        return first
 
     # -- the worker's part --------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ POLL_BUNDLE = 2.0  # seconds between two looks for a newer bundle; a look at an 
 FIRST_BUNDLE = 5.0  # seconds for which a starting worker waits for its first bundle before it serves without
 SHIP_AT_THE_END = 5.0  # seconds for which a stopping worker tries to ship the rest
 BACKLOG = 4096
+HANDSHAKE_LIMIT = 15.0  # seconds for TLS where a connection begins with it
 
 
 class Worker:
@@ -114,7 +115,11 @@ class Worker:
         for room in self._rooms:
             if room.name in sockets:
                 factory = room.connections(self._services)
-                server = await loop.create_server(factory, sock=bound(*sockets[room.name]), backlog=BACKLOG)
+                tls = self._services.server_tls(room.name) if room.tls_first else None
+                limit = HANDSHAKE_LIMIT if tls is not None else None
+                server = await loop.create_server(
+                    factory, sock=bound(*sockets[room.name]), backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=limit
+                )
                 self._servers.append(server)
                 self._open_rooms.append(room)
 
@@ -149,6 +154,7 @@ class Worker:
                 if found is None:
                     self._bundles.confirm()
                 else:
+                    self._spool.flush()  # what is queued was judged by the policy before, so it goes before the next one is in force
                     self._bundles.accept(*found)
                 self._bundle_trouble("")
                 backoff.reset()

@@ -18,6 +18,11 @@ class Room(Interface):
         """The protocol's name in edge.yaml: a listener key and a resource's `protocol`."""
         ...
 
+    @property
+    def tls_first(self) -> bool:
+        """True if a connection begins with TLS wherever its listener has a certificate; else the room begins TLS itself."""
+        ...
+
     def connections(self, gateway: Gateway) -> Callable[[], asyncio.BaseProtocol]:
         """Return the factory that the listener calls for each accepted connection."""
         ...

@@ -45,6 +45,7 @@ class ToyRoom:
     """One room. `journal`, if set, gets a line for each operation that runs "upstream", as it begins to run."""
 
     name = "postgres"
+    tls_first = False
 
     def __init__(self) -> None:
         self.ran: list[str] = []

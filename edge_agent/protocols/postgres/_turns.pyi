@@ -3,9 +3,10 @@ import asyncio
 from edge_agent._repeat import Repeats
 from edge_agent.protocols.postgres.run import Run
 from edge_agent.protocols.postgres.session import PostgresSession
+from edge_agent.spool import Waiting
 from gateway_kernel.model import Parameter
 
-class Turns:
+class Turns(Waiting):
     resting: bool
     generation: int
     operations: int

@@ -11,7 +11,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp
 
-from edge_agent._repeat cimport Course, Repeats, Text, instant, values_text
+from edge_agent._repeat cimport NOT, QUEUED, Course, Repeats, Sent, Text, instant, values_text
+from edge_agent.spool cimport Waiting
+
+from asyncio import get_running_loop
 
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres.expect import Expect
@@ -95,7 +98,7 @@ cdef class Known:
         self.types = () if statement is None else tuple([b"%d" % oid for oid in statement.types])
 
 
-cdef class Turns:
+cdef class Turns(Waiting):
     """The turns of one session. Whoever sets something under way in another way takes `resting` back."""
     cdef object _session, _lookup
     cdef Way _to_server, _to_client
@@ -112,6 +115,8 @@ cdef class Turns:
     cdef bytes _raw
     cdef Py_ssize_t _size
     cdef long long _number, _started
+    cdef bint _queued  # the turn under way is not sent yet, for its line is not written yet
+    cdef bytes _again  # what was queued and taken back: it goes the ordinary way before anything else happens in this session
 
     def __init__(self, session, repeats):
         self._session = session
@@ -171,7 +176,7 @@ cdef class Turns:
         """Take bytes of the client if they are a turn that may be repeated; False: nothing has happened."""
         cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), end
-        if self._form != NONE:
+        if self._form != NONE or self._again is not None:
             self.unfold()
         if not (self.resting or self._session.resting()):
             return False
@@ -220,14 +225,42 @@ cdef class Turns:
         cdef long long number = self.operations + 1
         self._raw, self._size = data, 0 if form == QUERY else size
         self._types = () if known.statement is None else known.statement.types
-        if not self._repeats.send(known.course, number, text, self, secret, size, now):
+        cdef Sent sent = self._repeats.send(known.course, number, text, self, secret, size, now)
+        if sent == NOT:
             return False
         self.operations = number
         self._form, self._known, self._text, self._number, self._started, self._size = form, known, text, number, now, size
         if self._to_server is None:
             self._to_server, self._to_client = Way(self._session.backend.transport), Way(self._session.frontend.transport)
-        self._to_server.write(data)
+        if sent == QUEUED:
+            self._queued = True
+        else:
+            self._to_server.write(data)
         return True
+
+    cpdef settle(self, bint written):
+        """The line of the turn under way is written, so it is sent; or it is refused, and nothing of it has happened."""
+        self._queued = False
+        if written:
+            self._to_server.write(self._raw)
+            return
+        self._repeats.take_back()
+        self.operations -= 1
+        self._again = self._raw
+        self._form, self._known, self._raw = NONE, None, None
+        get_running_loop().call_soon(self._lead)  # not here: the spool is about to settle others
+
+    def _lead(self):
+        """Let what was taken back go the ordinary way."""
+        again, self._again = self._again, None
+        if again is None:
+            return
+        frontend = self._session.frontend
+        try:
+            frontend.data_received(again)
+        except BaseException:
+            frontend.transport.abort()  # as the event loop does: its client would wait for ever
+            raise
 
     def parameters(self):
         """The values of the turn that is being sent."""
@@ -237,8 +270,8 @@ cdef class Turns:
 
     cpdef bint server(self, bytes data) except -1:
         """Take bytes of the server if they are the whole answer to the turn under way; False: nothing has happened."""
-        if self._form == NONE:
-            self.resting = False
+        if self._form == NONE or self._queued:
+            self.unfold()
             return False
         cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), tag = 0
@@ -260,6 +293,10 @@ cdef class Turns:
     cpdef unfold(self):
         """Turn what is under way into the session's ordinary state: sent, and not answered."""
         self.resting = False
+        if self._queued:
+            self._repeats._spool.flush()  # it is sent now, or taken back
+        if self._again is not None:
+            self._lead()
         if self._form == NONE:
             return
         session, course, form, number = self._session, self._known.course, self._form, self._number

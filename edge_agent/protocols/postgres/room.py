@@ -13,6 +13,7 @@ class PostgresRoom:
     """See `edge_agent.protocols.Room`."""
 
     name = "postgres"
+    tls_first = False  # a client asks for it (SSLRequest)
 
     def __init__(self) -> None:
         self.gateway: Gateway

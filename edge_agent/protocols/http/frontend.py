@@ -1,0 +1,405 @@
+"""The agent's side of a connection: which resource each request names, who asks, and one request after the other.
+
+A session is one agent at one resource on one connection. Requests behind one that is not answered yet wait. What becomes of a request is in
+`exchange`; what its bytes mean in `codec`.
+"""
+
+import asyncio
+import base64
+import binascii
+import time
+from typing import TYPE_CHECKING, cast
+
+from edge_agent.gateway import Guarded, IdentityRefusedError, LimitReachedError
+from edge_agent.protocols.http import refusal
+from edge_agent.protocols.http.codec import RequestCodec
+from edge_agent.protocols.http.exchange import Exchange
+from edge_agent.protocols.http.messages import End, PeerError, RequestHead
+from edge_agent.protocols.http.request import Named, named
+from edge_agent.protocols.http.response import Place
+from gateway_kernel.audit import Noted
+from gateway_kernel.model import Agent, Session
+
+if TYPE_CHECKING:
+    from edge_agent.protocols.http.room import HttpRoom
+
+HEAD_LIMIT = 15.0  # seconds from the first byte of a head to its last
+IDLE_LIMIT = 75.0  # seconds between two requests
+BODY_LIMIT = 30.0  # seconds without a byte of a body
+WRITE_LIMIT = 120.0  # seconds for which an agent may take nothing of its response
+LINGER = (
+    2.0  # seconds for which what an agent still sends is thrown away, so that it can read why its request was not read
+)
+IDENTITY_KEPT = 1.0  # seconds for which a proved identity is not proved again
+WRITE_BUFFER = 1 << 20  # bytes for the agent before the upstream is not read any more
+AHEAD = 64 << 10  # bytes that an agent may send before its last request is answered
+
+
+class Conversation:
+    """A session, and how many operations it has had."""
+
+    __slots__ = ("operations", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.operations = 0
+
+
+class Frontend(asyncio.Protocol):
+    """One accepted connection."""
+
+    def __init__(self, room: "HttpRoom") -> None:
+        self.room = room
+        self.gateway = room.gateway
+        self.codec = RequestCodec()
+        self.transport: asyncio.Transport
+        self.closed = False
+        self.exchange: Exchange | None = None
+        self._taken = False  # a head was read, and its request is not over
+        self._ending = 0.0  # the time after which a connection that has had its last response is cut
+        self._conversations: dict[tuple[str, str], Conversation] = {}
+        self._identity: tuple[tuple[str, str, str], float, Agent] | None = None
+        self._paused: set[str] = set()
+        self._writable = True
+        self._since = time.monotonic()  # when what is waited for began
+        self._begun = False  # bytes of the next head are there
+        self._encrypted = False
+        self._reading = False
+        self._reason = ""
+
+    # -- asyncio's side -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._encrypted = self.transport.get_extra_info("ssl_object") is not None
+        self.room.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed or self._ending:
+            return
+        if self.exchange is None or not self.exchange.tunnelled(data):
+            if not self._taken and not self._begun:
+                self._begun, self._since = True, time.monotonic()
+            self.codec.feed(data)
+            self._read()
+
+    def eof_received(self) -> bool:
+        # A client that has sent its request may close its half and still read the answer.
+        if self.exchange is None or not self.exchange.half_closed():
+            return False
+        self._ending = 0.0
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(f"the agent went away{f': {exc}' if exc else ''}", gone=True)
+
+    def pause_writing(self) -> None:
+        self._writable, self._since = False, time.monotonic()
+        if self.exchange is not None:
+            self.exchange.agent_writable(False)
+
+    def resume_writing(self) -> None:
+        self._writable, self._since = True, time.monotonic()
+        if self.exchange is not None:
+            self.exchange.agent_writable(True)
+
+    def pause(self, why: str, paused: bool) -> None:
+        """Stop or go on reading the agent; reading goes on when no reason to pause is left."""
+        if paused == (why in self._paused) or self.transport.is_closing():
+            return
+        before = bool(self._paused)
+        (self._paused.add if paused else self._paused.discard)(why)
+        if bool(self._paused) != before:
+            (self.transport.pause_reading if self._paused else self.transport.resume_reading)()
+
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Take what has arrived, as far as the request under way allows."""
+        codec = self.codec
+        self._reading = True
+        try:
+            while not self.closed and not self._ending:
+                if self._taken and self.exchange is None:
+                    break  # who sent it is still being found out
+                event = codec.next()
+                if event is None:
+                    break
+                if isinstance(event, RequestHead):
+                    self._begin(event)
+                elif self.exchange is None:
+                    break
+                elif isinstance(event, End):
+                    self.exchange.intake.ended()
+                else:
+                    self._since = time.monotonic()
+                    self.exchange.intake.data(event)
+        except PeerError as error:
+            self._malformed(error)
+            return
+        finally:
+            self._reading = False
+        self.pause("ahead", self._taken and len(codec.leftover) > AHEAD)
+
+    def _malformed(self, error: PeerError) -> None:
+        """No request can be read from here on: the connection ends with a word why."""
+        for conversation in self._conversations.values():
+            try:
+                self.gateway.record(conversation.session, Noted("malformed request", error.text))
+            except LimitReachedError:
+                break  # the recording is unavailable; nothing is forwarded either
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.request_broke(error.text)
+            if exchange.answering:
+                self.close(f"the agent broke the protocol: {error.text}")
+                return
+        self.last_words(refusal.problem(error.status, "the request cannot be read", error.text), error.text)
+
+    def _begin(self, head: RequestHead) -> None:
+        self._taken = True
+        self._begun = False
+        self._since = time.monotonic()
+        if not _has_body(head):
+            self.codec.next()  # its end: nothing of it is still to come
+        name = named(head, self.gateway.guarded)
+        if name is None:
+            name = Named("", head.target, "")
+        secret = self._secret(head, name)
+        if secret is None:
+            self._unknown(head, "send `Authorization: Bearer <agent key>`")
+            return
+        known = self._identity
+        if known is not None and known[0] == (*secret, name.resource) and self._since < known[1]:
+            self._serve(head, name, known[2])
+        else:
+            self.room.spawn(self._identify(head, name, *secret))
+
+    def _secret(self, head: RequestHead, name: Named) -> tuple[str, str] | None:
+        """The name ("" if none is said) and the secret that the agent presents; None if it presents none."""
+        guarded = self.gateway.guarded(name.resource)
+        elsewhere = guarded.injected_header.lower() if guarded is not None else ""
+        found: tuple[str, str] | None = None
+        for key, value in head.headers:
+            low = key.lower()
+            if low == "authorization":
+                return _presented(value)
+            if low == elsewhere:  # client libraries put their key where the API expects it
+                found = "", value.rpartition(" ")[2]
+        return found
+
+    async def _identify(self, head: RequestHead, name: Named, who: str, secret: str) -> None:
+        peer = self._peer()
+        if not self._encrypted and not _is_loopback(peer):
+            self._unknown(head, "the gateway takes no key without TLS: use https, and replace the key that was sent")
+            return
+        try:
+            agent = await self.gateway.identify(who, secret, resource=name.resource, peer=peer)
+        except IdentityRefusedError as error:
+            self._unknown(head, str(error))
+            return
+        except LimitReachedError as error:
+            self.last_words(refusal.problem(429, "too many requests", str(error)), str(error))
+            return
+        if self.closed:
+            return
+        self._identity = ((who, secret, name.resource), time.monotonic() + IDENTITY_KEPT, agent)
+        self._serve(head, name, agent)
+        self._read()
+
+    def _serve(self, head: RequestHead, name: Named, agent: Agent) -> None:
+        guarded = self.gateway.guarded(name.resource)
+        if guarded is None:
+            if not self._tells_review(head, agent):
+                self._answer(
+                    head,
+                    404,
+                    "no such resource",
+                    "The path begins with the name of a resource of this edge: /{resource}/…",
+                )
+            return
+        try:
+            conversation = self._conversation(agent, guarded, head)
+        except LimitReachedError as error:
+            self.last_words(refusal.problem(429, "a limit is reached", str(error)), str(error))
+            return
+        scheme = "https" if self._encrypted else "http"
+        place = Place(f"{scheme}://{head.host}{name.prefix}", name.prefix, self._encrypted, agent.name, name.resource)
+        self.exchange = Exchange(self, head, name, guarded, conversation, place)
+        self.exchange.begin()
+
+    def _conversation(self, agent: Agent, guarded: Guarded, head: RequestHead) -> Conversation:
+        key = (agent.name, guarded.resource.name)
+        found = self._conversations.get(key)
+        if found is not None:
+            session = found.session
+            if session.agent == agent and session.resource == guarded.resource and session.mode == guarded.mode:
+                return found
+            self.gateway.close_session(session, "the agent or the resource changed")
+        client = next((value for name, value in head.headers if name.lower() == "user-agent"), "")
+        session = self.gateway.open_session(agent, guarded, peer=self._peer(), client=client[:200])
+        found = self._conversations[key] = Conversation(session)
+        return found
+
+    def _tells_review(self, head: RequestHead, agent: Agent) -> bool:
+        """`GET /reviews/{id}`: where a review of this agent stands; it gives no power over it."""
+        path = head.target.partition(b"?")[0].decode("ascii", "replace")
+        if not path.startswith("/reviews/") or head.method not in ("GET", "HEAD"):
+            return False
+        review = path.removeprefix("/reviews/")
+        state = self.gateway.review_state(review, agent.name)
+        if not state:
+            self._answer(head, 404, "no such review", "No review of yours was opened here under this id.")
+            return True
+        self.write(refusal.review_state(review, state, bodiless=head.method == "HEAD"))
+        self.over(keep=head.keep_alive and not _has_body(head))
+        return True
+
+    def _unknown(self, head: RequestHead, reason: str) -> None:
+        self._answer(head, 401, "who are you?", reason, (("WWW-Authenticate", 'Bearer realm="sallyport"'),))
+
+    def _answer(
+        self, head: RequestHead, status: int, title: str, detail: str, more: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Answer a request that is no operation. Its body, if it has one, is not read."""
+        keep = head.keep_alive and not _has_body(head)
+        self.write(refusal.problem(status, title, detail, more, bodiless=head.method == "HEAD", close=not keep))
+        self.over(keep=keep)
+
+    def _peer(self) -> str:
+        return str((self.transport.get_extra_info("peername") or ("",))[0])
+
+    # -- after a request ----------------------------------------------------------------------------------------------
+
+    def over(self, *, keep: bool) -> None:
+        """The request has had its response. With `keep` all of its bytes were read, and the next one may come."""
+        self.exchange = None
+        if not keep or self.room.draining:
+            self._linger("the last response was sent")
+            return
+        self._taken = False
+        self._since = time.monotonic()
+        self.codec.restart()
+        self._begun = bool(self.codec.leftover)
+        if self._begun and not self._reading:
+            self._read()
+
+    def upgraded(self) -> None:
+        """The connection speaks another protocol: what was sent ahead belongs to it."""
+        early = self.codec.leftover
+        if early and self.exchange is not None:
+            self.exchange.tunnelled(early)
+
+    def last_words(self, response: bytes, reason: str) -> None:
+        """Say this and hang up."""
+        self.write(response)
+        self.exchange = None
+        self._linger(reason)
+
+    def _linger(self, reason: str) -> None:
+        """Close once the response is out. What still arrives is thrown away for a while: a reset would take the response with it."""
+        if self.closed:
+            return
+        self._ending = time.monotonic() + LINGER
+        self._reason = reason
+        self.pause("ahead", False)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.close(reason)
+
+    def look(self, now: float) -> None:
+        """Called each second: end what takes too long."""
+        if self._ending:
+            if now > self._ending and self._writable:
+                self.close(self._reason)
+            elif now > self._ending + WRITE_LIMIT:
+                self.abort("the agent did not read its response")
+        elif not self._writable:
+            if now > self._since + WRITE_LIMIT:
+                self.abort("the agent did not read its response")
+        elif self.exchange is not None:
+            self._look_at_exchange(self.exchange, now)
+        elif self._taken:
+            pass  # who sent it is being found out, which has a limit of its own
+        elif now > self._since + (HEAD_LIMIT if self._begun else IDLE_LIMIT):
+            if self._begun:
+                self.last_words(
+                    refusal.problem(408, "the request did not arrive in time", "Send the whole head at once."),
+                    "slow head",
+                )
+            else:
+                self.close("idle")
+
+    def _look_at_exchange(self, exchange: Exchange, now: float) -> None:
+        if exchange.intake.wanted and not self._paused and now > self._since + BODY_LIMIT:
+            text = f"No byte of the body came for {BODY_LIMIT:g} s."
+            exchange.request_broke("the body did not arrive in time")
+            if exchange.answering:
+                self.abort(text)
+            else:
+                self.last_words(refusal.problem(408, "the request did not arrive in time", text), text)
+        else:
+            exchange.look(now)
+
+    # -- ending -------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """The edge stops: an idle connection ends now, a busy one with the response that is under way."""
+        if self.exchange is None and not self._taken:
+            self.close("edge stopped")
+        elif self.exchange is not None:
+            self.exchange.drain()
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection, so that nobody takes what was sent for a whole response."""
+        if not self.closed:
+            self.transport.abort()
+            self.close(reason)
+
+    def close(self, reason: str, *, gone: bool = False) -> None:
+        """End the connection and its sessions. A request in flight may end first, so that its outcome is known."""
+        if self.closed:
+            return
+        self.closed = True
+        self.transport.close()
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None and exchange.agent_gone(reason if not gone else "the agent went away"):
+            exchange.when_over = lambda: self._close_sessions(reason)
+        else:
+            self._close_sessions(reason)
+
+    def _close_sessions(self, reason: str) -> None:
+        for conversation in self._conversations.values():
+            self.gateway.close_session(conversation.session, reason)
+        self._conversations.clear()
+        self.room.gone(self)
+
+
+def _has_body(head: RequestHead) -> bool:
+    return head.chunked or bool(head.length)
+
+
+def _presented(value: str) -> tuple[str, str] | None:
+    """Name and secret of an Authorization header (RFC 6750, RFC 7617)."""
+    scheme, _, rest = value.strip().partition(" ")
+    rest = rest.strip()
+    if scheme.lower() == "bearer" and rest:
+        return "", rest
+    if scheme.lower() == "basic":
+        try:
+            name, colon, secret = base64.b64decode(rest, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return (name, secret) if colon and secret else None
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("::1", "localhost", "") or host.startswith(("127.", "::ffff:127."))
