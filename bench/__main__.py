@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import postgres
+from bench import http, postgres
 from bench.ab import Row
 
 LATEST = Path(__file__).parent / "latest.json"
@@ -19,10 +19,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each contender (default 5)")
     parser.add_argument("--seconds", type=int, default=4, help="seconds of each pgbench run (default 4)")
+    parser.add_argument("--only", choices=("postgres", "http"), help="measure one protocol; nothing is saved then")
     asked = parser.parse_args()
 
-    rows = postgres.run(asked.rounds, asked.seconds)
-    LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
+    suites = {"postgres": postgres.run, "http": http.run}
+    rows = [
+        one for name, run in suites.items() if asked.only in (None, name) for one in run(asked.rounds, asked.seconds)
+    ]
+    if asked.only is None:
+        LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
     print(_interpreter())
     print(f"{'name':28} {'ratio':>7} {'goal':>6}  {'range':15} holds")
     for row in rows:

@@ -1,22 +1,19 @@
 """PostgreSQL through the gateway against a direct connection, with pgbouncer beside it.
 
-A 20-rule policy, unique bind values, small results recorded in full, the spool on the disk of the working directory, one worker.
-
-The control plane runs elsewhere in production. Here it would share two cores with what is measured, so it is stopped (SIGSTOP) between
-set-up and end: allowed traffic goes on under the cached policy, as it does in any outage, and everything is spooled.
+Unique bind values, small results recorded in full; how the gateway runs is told in `gateway`.
 """
 
 import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 from bench.ab import Measure, Row, rates, row
+from bench.gateway import AGENT, HERE, gateway, installed
 from bench.wire import Reader
 from sallyport.local_postgres import (
     Postgres,
@@ -26,13 +23,11 @@ from sallyport.local_postgres import (
     running_postgres,
 )
 from sallyport.ports import unused_port
-from sallyport.stack import Stack
 
-HERE = Path(__file__).parent
 SCALE = 1  # pgbench's: 100,000 accounts
 BIG = 1_000_000  # rows of the bulk read
 GOALS = {"pg_prepared_c8": 0.55, "pg_simple_c1": 0.45, "pg_rows_1m": 0.9, "pg_rows_1m_masked": 0.3}
-AGENT, PLAIN, MASKED = "bench-bot", "plain", "masked"
+PLAIN, MASKED = "plain", "masked"
 BULK = "SELECT id, email, city FROM people"
 
 
@@ -125,43 +120,18 @@ def _prepare(postgres: Postgres) -> str:
     return database
 
 
-@contextlib.contextmanager
-def _gateway(home: Path, postgres: Postgres, database: str) -> Generator[tuple[str, int]]:
-    """The product, whole; yields the agent's key and the edge's port."""
-    with Stack(home) as sallyport:
-        url = sallyport.start_control_plane()
-        sallyport.push_policy((HERE / "policy.yaml").read_text(), "twenty rules")
-        key = sallyport.add_agent(AGENT)
-        resources = [
-            {"name": PLAIN, "protocol": "postgres", "labels": {"env": "bench"}},
-            {"name": MASKED, "protocol": "postgres", "labels": {"env": "bench", "data": "pii"}},
-        ]
-        sallyport.register_edge(resources)
-        upstream = f"postgresql://trusted_role@{postgres.host}:{postgres.port}/{database}?sslmode=disable"
-        entries = "".join(
-            f"- {{name: {one['name']}, protocol: postgres, upstream: '{upstream}', credential: env://NO_PASSWORD}}\n"
-            for one in resources
-        )
-        config = home / "edge.yaml"
-        config.write_text(
-            f"control_plane: {{url: {url}}}\ndata_dir: {home}/edge\n"
-            f"revocation_max_age: 1h\nspool: {{quota: 16GiB}}\n"
-            f"listeners: {{postgres: 127.0.0.1:0}}\nresources:\n{entries}"
-        )
-        bound = sallyport.start_edge(config, NO_PASSWORD="unused")
-        control = sallyport.control
-        assert control is not None
-        control.process.send_signal(signal.SIGSTOP)
-        try:
-            yield key, int(bound["postgres"].rpartition(":")[2])
-        finally:
-            control.process.send_signal(signal.SIGCONT)
+def _gateway(home: Path, postgres: Postgres, database: str) -> contextlib.AbstractContextManager[tuple[str, int]]:
+    """The product; yields the agent's key and the edge's port."""
+    resources = {PLAIN: {"env": "bench"}, MASKED: {"env": "bench", "data": "pii"}}
+    upstream = f"'postgresql://trusted_role@{postgres.host}:{postgres.port}/{database}?sslmode=disable'"
+    entries = [{"name": name, "upstream": upstream, "credential": "env://NO_PASSWORD"} for name in resources]
+    return gateway(home, "postgres", resources, entries, NO_PASSWORD="unused")
 
 
 @contextlib.contextmanager
 def _pgbouncer(postgres: Postgres, database: str) -> Generator[int]:
     """A pgbouncer in session mode in front of the same database; yields its port, 0 if it cannot be had."""
-    binary = _pgbouncer_binary()
+    binary = installed("pgbouncer", "pgbouncer")
     if binary is None:
         print("pgbouncer is not installed and could not be: its rows are left out")
         yield 0
@@ -186,13 +156,3 @@ def _pgbouncer(postgres: Postgres, database: str) -> Generator[int]:
         finally:
             process.terminate()
             process.wait(timeout=20)
-
-
-def _pgbouncer_binary() -> str | None:
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "pgbouncer"]):
-            subprocess.run(command, env=environment, capture_output=True, check=False, timeout=300)
-        found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    return found
