@@ -6,13 +6,13 @@ of events) is masked by detectors by itself. An event in which nothing is hidden
 """
 
 import re
-from collections import Counter
 
 from gateway_kernel.errors import UnmaskableError
 
 from .masker import Detection
 from .members import Members
 from .messages import MessageMasker
+from .stream import Stream
 
 LONGEST = 1024 * 1024  # bytes of one event
 
@@ -21,57 +21,28 @@ _LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r|\Z)")
 _BOM = b"\xef\xbb\xbf"
 
 
-class EventStreamMasker:
-    """Masks one stream of events. An event is given out as soon as the blank line behind it has come. As `Masker` otherwise."""
+class EventStreamMasker(Stream):
+    """Masks one stream of events. An event is given out as soon as the blank line behind it has come; at the end also one without."""
 
-    __slots__ = ("_after_cr", "_detection", "_failure", "_held", "_messages", "_searched", "_started")
+    __slots__ = ("_after_cr", "_detection", "_held", "_messages", "_searched", "_started")
 
     def __init__(self, detection: Detection | None, members: Members | None = None) -> None:
+        super().__init__()
         self._detection = detection or None
         self._messages = MessageMasker(detection, members)
+        self.counts = self._messages.counts
         self._held = b""
         self._searched = 0  # bytes of `_held` known to hold no end of an event
         self._after_cr = False  # the last event ended with CR: LF may follow and belongs to it
         self._started = False
-        self._failure: UnmaskableError | None = None
-
-    @property
-    def counts(self) -> Counter[str]:
-        """What was hidden so far."""
-        return self._messages.counts
-
-    @property
-    def nulled(self) -> bool:
-        """True if a strategy asked for null."""
-        return self._messages.nulled
 
     @property
     def held(self) -> int:
         """Bytes taken in and not yet given out."""
         return len(self._held)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in the next bytes and give out the events that are whole."""
-        return self._drain(chunk, final=False)
-
-    def finish(self) -> bytes:
-        """The stream has ended: what was not closed by a blank line is masked as well."""
-        return self._drain(b"", final=True)
-
-    def _drain(self, chunk: bytes, *, final: bool) -> bytes:
-        if self._failure is not None:
-            raise self._failure
+    def _read(self, chunk: bytes, out: list[bytes], final: bool) -> None:
         self._held += chunk
-        out: list[bytes] = []
-        try:
-            self._read(out, final)
-        except UnmaskableError as error:
-            self._failure = error
-            if final or not out:
-                raise
-        return b"".join(out)
-
-    def _read(self, out: list[bytes], final: bool) -> None:
         held = self._held
         at = 0
         if self._after_cr and held:
@@ -115,6 +86,7 @@ class EventStreamMasker:
         values = [value for line, _ in lines if (value := _data(line)) is not None]
         message = b"\n".join(values)
         masked = self._messages.masked(message) if values else message
+        self.nulled |= self._messages.nulled
         out = [lead]
         placed = masked is message
         for line, end in lines:
@@ -130,9 +102,9 @@ class EventStreamMasker:
         """A line that is no data, masked by detectors; one that would be null becomes an empty comment."""
         if self._detection is None or _data(line) is not None:
             return line
-        masked = self._detection.mask_value(line, self._messages.counts)
+        masked = self._detection.mask_value(line, self.counts)
         if masked is None:
-            self._messages.nulled = True
+            self.nulled = True
             return b":"
         return masked
 

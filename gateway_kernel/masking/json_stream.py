@@ -13,7 +13,6 @@ Speed comes from the runs: members of which nothing can be hidden are passed by 
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, NoReturn
@@ -26,6 +25,7 @@ from .lenient import is_clean
 from .masker import Detection, Hit, Segments
 from .members import NOTHING, PLAIN_KEY, Members, State
 from .strategies import MASK
+from .stream import Stream
 
 KIB = 1024
 LONGEST = 1024 * KIB  # bytes of a string, or of a key with its value
@@ -99,19 +99,19 @@ def _runs(plain_key: bytes, string: bytes, depth: int) -> _Runs:
     )
 
 
-class JsonMasker:
+class JsonMasker(Stream):
     """Masks one JSON text, or with `many` any number of them, one behind the other (NDJSON, RFC 7464).
 
-    `feed` gives what is already decided, `finish` the rest; `counts` says what was hidden so far (`columns`: members by name). `nulled` is True
-    if a strategy asked for null. After an error every further call raises it again.
+    Hidden members are counted as `columns`.
     """
 
     __slots__ = (
-        "_base", "_detection", "_failure", "_hits", "_many", "_mark", "_members", "_muted", "_out", "_runs", "_segments", "_shallow",
-        "_stack", "_stage", "_started", "_state", "_suspect", "_text", "counts", "nulled",
+        "_base", "_detection", "_hits", "_many", "_mark", "_members", "_muted", "_out", "_runs", "_segments", "_shallow", "_stack", "_stage",
+        "_started", "_state", "_suspect", "_text",
     )  # fmt: skip
 
     def __init__(self, detection: Detection | None, members: Members | None = None, *, many: bool = False) -> None:
+        super().__init__()
         self._detection = detection or None
         self._members = members or None
         self._many = many
@@ -122,7 +122,6 @@ class JsonMasker:
         self._shallow = _runs(plain_key, _PLAIN if detection else _STRING, 0), _runs(plain_key, _STRING, 0)
         self._runs = _runs(plain_key, _PLAIN if detection else _STRING, nested), _runs(plain_key, _STRING, nested)
         self._suspect = 0  # before this place in `_text` a string with escapes may hold something
-        self._failure: UnmaskableError | None = None
         self._text = b""  # released by the segments, not read yet
         self._hits: list[Hit] = []  # those in `_text`
         self._base = 0  # bytes of the stream before `_text`
@@ -133,27 +132,20 @@ class JsonMasker:
         self._stack: list[tuple[bytes, State]] = []  # what closes each open value, and the state around it
         self._state = self._members.root if self._members else NOTHING
         self._muted = -1  # the height of the stack at which a hidden value was opened
-        self.counts: Counter[str] = Counter()
-        self.nulled = False
 
     @property
     def held(self) -> int:
         """Bytes taken in and not yet given out."""
         return len(self._text) + (self._segments.held if self._segments else 0)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in the next bytes and give out what can no longer change. UnmaskableError where they are not JSON."""
-        if len(chunk) <= _PIECE:
-            return self._take(chunk)
-        return b"".join([self._take(chunk[at : at + _PIECE]) for at in range(0, len(chunk), _PIECE)])
+    def _read(self, chunk: bytes, out: list[bytes], final: bool) -> None:
+        self._out = out
+        for start in range(0, len(chunk), _PIECE):
+            self._take(chunk[start : start + _PIECE] if len(chunk) > _PIECE else chunk)
+        if final:
+            self._take(b"", final=True)
 
-    def finish(self) -> bytes:
-        """The stream has ended: give out all that is held. UnmaskableError if the text is not whole; an empty one is."""
-        return self._take(b"", final=True)
-
-    def _take(self, chunk: bytes, *, final: bool = False) -> bytes:
-        if self._failure is not None:
-            raise self._failure
+    def _take(self, chunk: bytes, *, final: bool = False) -> None:
         if self._segments is None:
             self._text += chunk
         else:
@@ -161,17 +153,9 @@ class JsonMasker:
                 shift = len(self._text) - start
                 self._hits += [Hit(a + shift, b + shift, strategy, names) for a, b, strategy, names in hits]
                 self._text += window[start:stop]
-        try:
-            self._read(final)
-        except UnmaskableError as error:
-            self._failure = error
-            if final or not any(self._out):
-                raise  # else what was good goes out first, so that it does not depend on the chunks
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
+        self._advance(final)
 
-    def _read(self, final: bool) -> None:
+    def _advance(self, final: bool) -> None:
         """Read `_text` as far as it goes."""
         text, hits, size = self._text, self._hits, len(self._text)
         at = self._opening(text, final)
@@ -268,7 +252,7 @@ class JsonMasker:
 
     def _value(self, match: re.Match[bytes], hits: list[Hit], first: int) -> int:
         """A value, with its key if it has one: hidden, passed or, if it is an object or array, entered."""
-        key, string, _, opening = match.groups()
+        key, opening = match[1], match[4]
         if match.end() - match.start(1) > LONGEST:
             self._fail(match.start(1), f"holds a value of more than {LONGEST} bytes")
         if opening and len(self._stack) >= DEEPEST:

@@ -24,6 +24,7 @@ from .detectors.private_key import DETECTOR as PRIVATE_KEY
 from .detectors.private_key import block_end
 from .lenient import LenientView, is_clean
 from .strategies import MaskingKeys, apply, require_keys, stricter
+from .stream import Stream
 
 SEGMENT = 64 * 1024  # bytes; above it a line is scanned in pieces
 CONTEXT = 64  # bytes before a seam that are scanned again, so that a boundary there is seen
@@ -225,41 +226,32 @@ class Segments:
         return at + stop - lead
 
 
-class Masker:
-    """Masks one stream. `feed` gives what is already decided, `finish` the rest; `counts` says what was hidden so far.
+class Masker(Stream):
+    """Masks one stream of text. Under `null` a hit is cut out of it."""
 
-    Under `null` a hit is cut out of the stream, and `nulled` is True.
-    """
-
-    __slots__ = ("_detection", "_segments", "counts", "nulled")
+    __slots__ = ("_detection", "_segments")
 
     def __init__(self, detection: Detection) -> None:
+        super().__init__()
         self._detection = detection
         self._segments = Segments(detection)
-        self.counts: Counter[str] = Counter()
-        self.nulled = False
 
     @property
     def held(self) -> int:
         """Bytes taken in and not yet given out."""
         return self._segments.held
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in the next bytes of the stream and give out what can no longer change."""
-        return self._masked(self._segments.feed(chunk))
+    def _read(self, chunk: bytes, out: list[bytes], final: bool) -> None:
+        for segment in self._segments.feed(chunk, final=final):
+            self._write(segment, out)
 
-    def finish(self) -> bytes:
-        """The stream has ended: give out all that is held."""
-        return self._masked(self._segments.feed(b"", final=True))
-
-    def _masked(self, segments: list[Segment]) -> bytes:
-        out: list[bytes] = []
-        for window, start, stop, hits in segments:
-            for hit in hits:
-                replaced = self._detection.replacement(hit, window)
-                self.counts.update(hit.detectors)
-                self.nulled |= replaced is None
-                out += (window[start : hit.start], replaced or b"")
-                start = hit.end
-            out.append(window[start:stop])
-        return b"".join(out)
+    def _write(self, segment: Segment, out: list[bytes]) -> None:
+        """Append the segment as it goes out."""
+        window, start, stop, hits = segment
+        for hit in hits:
+            replaced = self._detection.replacement(hit, window)
+            self.counts.update(hit.detectors)
+            self.nulled |= replaced is None
+            out += (window[start : hit.start], replaced or b"")
+            start = hit.end
+        out.append(window[start:stop])

@@ -17,36 +17,20 @@ NOTHING_SOUGHT = Detection({})
 
 
 class TextMasker(Masker):
-    """A `Masker` that refuses text in which a hidden member is named. After that error every further call raises it again."""
+    """A `Masker` that refuses text in which a hidden member is named."""
 
-    __slots__ = ("_failure", "_members")
+    __slots__ = ("_members",)
 
     def __init__(self, detection: Detection | None, members: Members | None = None) -> None:
         super().__init__(detection or NOTHING_SOUGHT)
         self._members = members or None
-        self._failure: UnmaskableError | None = None
 
-    def _masked(self, segments: list[Segment]) -> bytes:
-        if self._failure is not None:
-            raise self._failure
-        if self._members is not None:
-            for index, segment in enumerate(segments):
-                if self._members.named_in(segment.window):
-                    self._failure = UnmaskableError(
-                        "the content is no JSON and names a member that is hidden: its values cannot be told from the rest"
-                    )
-                    if not index:
-                        raise self._failure
-                    segments = segments[:index]  # these go out, whatever the chunks were; the next call raises
-                    break
-        return super()._masked(segments)
-
-    def finish(self) -> bytes:
-        """The stream has ended: give out all that is held."""
-        rest = super().finish()
-        if self._failure is not None:
-            raise self._failure
-        return rest
+    def _write(self, segment: Segment, out: list[bytes]) -> None:
+        if self._members is not None and self._members.named_in(segment.window):
+            raise UnmaskableError(
+                "the content is no JSON and names a member that is hidden: its values cannot be told from the rest"
+            )
+        super()._write(segment, out)
 
 
 class MessageMasker:

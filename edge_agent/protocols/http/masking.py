@@ -7,8 +7,7 @@ masks so is text that has values without names (CSV). Binary content passes only
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from edge_agent.detection import detection as compiled
 from edge_agent.protocols.http.content import Decoder, codings, known
@@ -20,6 +19,7 @@ from gateway_kernel.masking.masker import Detection
 from gateway_kernel.masking.members import Members
 from gateway_kernel.masking.messages import MessageMasker, TextMasker
 from gateway_kernel.masking.strategies import MaskingKeys
+from gateway_kernel.masking.stream import Gathering, Stream
 from gateway_kernel.verdict import ColumnMask, Obligations
 
 type Headers = tuple[tuple[str, str], ...]
@@ -65,64 +65,43 @@ _MEMORY: dict[tuple[tuple[ColumnMask, ...], int], Members] = {}
 _REMEMBERED = 64
 
 
-class Masks(Protocol):
-    """A stage of a body's way: `Masker` and its kin, and `LinkSink`."""
-
-    def feed(self, chunk: bytes, /) -> bytes: ...
-
-    def finish(self) -> bytes: ...
-
-
-class Sink:
+class Sink(Gathering):
     """Takes a body as it comes from the upstream, gives it as it goes to the agent. After an error every further call raises it again."""
 
-    __slots__ = ("_decoder", "_failure", "_links", "_masker", "counts")
+    __slots__ = ("_decoder", "_links", "_masker", "counts")
 
-    def __init__(
-        self,
-        decoder: Decoder | None,
-        masker: TextMasker | JsonLinesMasker | EventStreamMasker | None,
-        links: LinkSink | None,
-    ) -> None:
+    def __init__(self, decoder: Decoder | None, masker: Stream | None, links: LinkSink | None) -> None:
+        super().__init__()
         self._decoder = decoder
         self._masker = masker
         self._links = links
-        self._failure: UnmaskableError | None = None
         self.counts: Counter[str] = Counter() if masker is None else masker.counts
 
     def feed(self, data: bytes) -> list[bytes]:
         """What of the body can no longer change. UnmaskableError where it cannot be read; nothing behind that place is given out, ever."""
-        if self._failure is not None:
-            raise self._failure
-        out: list[bytes] = []
-        try:
-            for piece in (data,) if self._decoder is None else self._decoder.feed(data):
-                for stage in self._stages():
-                    piece = stage.feed(piece)
-                if piece:
-                    out.append(piece)
-        except UnmaskableError as error:
-            self._failure = error
-            if not out:
-                raise
-        return out
+        return self._gather(data)
 
     def finish(self) -> list[bytes]:
         """The body has ended. UnmaskableError if it is not whole."""
-        if self._failure is not None:
-            raise self._failure
+        return self._gather(b"", final=True)
+
+    def _read(self, chunk: bytes, out: list[bytes], final: bool) -> None:
+        for piece in (chunk,) if self._decoder is None else self._decoder.feed(chunk):
+            self._give(piece if self._masker is None else self._masker.feed(piece), out)
+        if not final:
+            return
         if self._decoder is not None:
             self._decoder.finish()
-        rest = b""
-        for stage in self._stages():
-            rest = (stage.feed(rest) if rest else b"") + stage.finish()
-        return [rest] if rest else []
-
-    def _stages(self) -> Iterable[Masks]:
         if self._masker is not None:
-            yield self._masker
-        if self._links is not None:
-            yield self._links
+            self._give(self._masker.finish(), out)
+        if self._links is not None and (rest := self._links.finish()):
+            out.append(rest)
+
+    def _give(self, piece: bytes, out: list[bytes]) -> None:
+        if piece and self._links is not None:
+            piece = self._links.feed(piece)
+        if piece:
+            out.append(piece)
 
 
 class BodyPlan(NamedTuple):
