@@ -96,7 +96,11 @@ def described(review: dict[str, Any]) -> list[Any]:
         "identical to": " ".join(filter(None, (review["identical_to"], review["identical_outcome"]))),
         "alert": review["alert"],
     }
-    lines: list[Any] = [fields({name: value for name, value in facts.items() if value}), "", block(review["text"].removesuffix("\n"))]
+    lines: list[Any] = [
+        fields({name: value for name, value in facts.items() if value}),
+        "",
+        block(review["text"].removesuffix("\n")),
+    ]
     for one in review["parameters"]:
         lines += _body(one) if review["protocol"] == HTTP else [_bound(one)]
     if review["body_digest"]:
