@@ -18,8 +18,10 @@ from psycopg.types import TypeInfo
 from sallyport.local_postgres import Postgres
 from tests.support.guarded import Behind, Guarded, guarded
 
-POLICIES = sorted(Path("examples/policies").glob("*.yaml"))
 LABELS = {"pii": {"data": "pii"}, "production-guard": {"env": "prod"}, "read-only": dict[str, str]()}
+POLICIES = [
+    path for path in sorted(Path("examples/policies").glob("*.yaml")) if "protocol: postgres" in path.read_text()
+]
 LIMIT = 90.0  # seconds for one client program
 
 SCHEMA = r"""
