@@ -31,8 +31,8 @@ PROJECTING = frozenset(_PROJECTING.split())
 """Keys whose value says which members to return; with functions or new names some servers return them as something else."""
 
 _SUFFIXES = (
-    "asc between contains cont desc ends endswith ends_with eq exact gt gte icontains iexact ilike in isnull is_null like lt lte "
-    "match matches max min ne neq nin not null regex search start starts startswith starts_with"
+    "asc between contains cont desc ends endswith eq exact gt gte icontains iexact ilike in isnull is like lt lte "
+    "match matches max min ne neq nin not null regex search start starts startswith with"
 )
 _OPERATORS = frozenset(_SUFFIXES.split())
 _WORD = re.compile(r"[^\W_]+(?:[-_][^\W_]+)*")

@@ -9,10 +9,13 @@ hashed, and `context` has:
 | `body` | str | `none`, `whole`, `digest`, `streamed` |
 | `length` | int | bytes of the body, -1 if that is not known; only with a body |
 | `encoding` | str | its content coding, if it has one |
+| `upgrade` | str | `websocket` where the request asks to go on in that protocol |
 | `route` | object | `id`, `effects`, `speaks`: of the route that matched |
 
 What bodies mean is `body`'s, what requests do is `effects`'. A head that is not in its normal form is unknown. Nothing is asked here.
 """
+
+from typing import Literal
 
 import msgspec
 
@@ -43,6 +46,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body: str = "none"
     length: int = -1
     encoding: str = ""
+    upgrade: Literal["", "websocket"] = ""
     route: RouteContext = effects.NO_ROUTE
 
 

@@ -72,9 +72,11 @@ class _Reading:
 def _shape(value: Any) -> str:
     """Why the value as a whole cannot be told: too deep, a number too large."""
     level: list[Any] = [value]
-    for _ in range(DEEPEST + 1):
+    for depth in range(DEEPEST + 1):
         below: list[Any] = []
         for item in level:
+            if depth == DEEPEST and isinstance(item, (dict, list)):
+                return _TOO_DEEP
             if isinstance(item, dict):
                 below.extend(item.values())
             elif isinstance(item, list):
