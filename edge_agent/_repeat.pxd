@@ -1,4 +1,4 @@
-from edge_agent.spool cimport Spool
+from edge_agent.spool cimport Spool, Waiting
 from gateway_kernel.chain cimport Chain
 
 cdef class Text:
@@ -22,25 +22,30 @@ cdef class Course:
     cdef bint comparable, capped
     cdef long long like
 
+cdef enum Sent:
+    FAILED = -1
+    NOT, NOW, QUEUED
+
 cdef class Repeats:
     cdef object _driver, _bundles, _recorder, _usage, _session, _pair, _entry
     cdef Chain _chain
     cdef Spool _spool
     cdef str _agent, _resource
     cdef bytes _opening, _name, _kind
-    cdef long long _largest
+    cdef long long _largest, _sequence, _queued_at
+    cdef str _head
+    cdef Course _course
     cdef dict _owed
     cdef public long long number  # of the operation that is on the short way, 0 if none is
 
-    cdef bint send(self, Course course, long long number, str text, object turn, bint secret, Py_ssize_t size, long long now) except -1
-    cdef bint _judged_alike(self, Course course, str text, object turn, Py_ssize_t size, long long now) except -1
+    cdef Sent send(self, Course course, long long number, str text, Waiting turn, bint secret, Py_ssize_t size, long long now) except FAILED
+    cdef int take_back(self) except -1
+    cdef bint _judged_alike(self, Course course, str text, Waiting turn, Py_ssize_t size, long long now) except -1
     cdef bint _within_limits(self, Py_ssize_t size, long long now) except -1
-    cdef bint _record(self, Course course, long long number, str text, object turn, Py_ssize_t size, long long now) except -1
+    cdef Sent _record(self, Course course, long long number, str text, Waiting turn, Py_ssize_t size, long long now) except FAILED
     cdef int _identifier(self, long long number) except -1
     cdef int _begin_line(self, long long now) except -1
     cdef int _end_line(self) except -1
-    cdef int _write(self) except -1
-    cdef int _rotate_if_due(self) except -1
     cdef bint completed(
         self, Course course, long long number, const char* tag, Py_ssize_t tag_size, const char* response, Py_ssize_t size, Py_ssize_t recorded,
         long long rows, long long micros, long long now

@@ -9,16 +9,14 @@ Compiled only, and optional: without this module everything goes the ordinary wa
 `audit` would encode, byte for byte.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeASCII
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
-from posix.unistd cimport ftruncate, write
 
-from edge_agent.spool cimport Spool, _Segment
+from edge_agent.spool cimport Spool, Waiting
 from gateway_kernel.chain cimport Chain
 
 from hashlib import sha256
@@ -243,30 +241,48 @@ cdef class Repeats:
             return None
         return Course(judgement, policy, session, now)
 
-    cdef bint send(self, Course course, long long number, str text, object turn, bint secret, Py_ssize_t size, long long now) except -1:
+    cdef Sent send(self, Course course, long long number, str text, Waiting turn, bint secret, Py_ssize_t size, long long now) except FAILED:
         """Judge, count and record operation `number` of this session, whose facts and context are those of `course`.
 
         `values_text` holds its parameters as JSON, nothing if it has none, and `turn.parameters()` gives them as objects; `secret`: they, or the text, may
-        hold one. True: it must be sent now, and `completed`, or `close` with another outcome, be called once. False: nothing has happened.
+        hold one. NOT: nothing has happened. NOW: it must be sent now, QUEUED: when the spool settles `turn` as written; either way `completed`, or `close`
+        with another outcome, be called once. If the spool settles it as refused `take_back` must be called, and nothing has happened.
         """
         cdef object session = self._session
-        if course.policy is not self._bundles.policy or now >= <long long>self._bundles.fresh_until or self._owed:
-            return False
+        cdef Sent sent
+        if self.number or course.policy is not self._bundles.policy or now >= <long long>self._bundles.fresh_until or self._owed:
+            return NOT  # one at a time of a session, whose line may be taken back
         if secret and not self._recorder.plain(text, turn.parameters()):
-            return False
+            return NOT
         if not self._judged_alike(course, text, turn, size, now) or not self._within_limits(size, now):
-            return False
-        if not self._record(course, number, text, turn, size, now):
-            return False
+            return NOT
+        sent = self._record(course, number, text, turn, size, now)
+        if sent == NOT:
+            if self._largest < 0:
+                self._driver.counters.give_back(self._agent, self._resource)
+            return NOT
         if course.capped:
             self._usage.add(session, "operations", 1, now)
         session.operations += 1
         _tally.sent += 1
         if _armed:
             failpoints.reach("forward:before")
-        return True
+        return sent
 
-    cdef bint _judged_alike(self, Course course, str text, object turn, Py_ssize_t size, long long now) except -1:
+    cdef int take_back(self) except -1:
+        """The line of the operation that was queued could not be written."""
+        cdef object session = self._session
+        self._chain.sequence, self._chain.head = self._sequence, self._head
+        self.number = 0
+        session.operations -= 1
+        _tally.sent -= 1
+        if self._course.capped:
+            self._usage.add(session, "operations", -1, self._queued_at)
+        if self._largest < 0:
+            self._driver.counters.give_back(self._agent, self._resource)
+        return 0
+
+    cdef bint _judged_alike(self, Course course, str text, Waiting turn, Py_ssize_t size, long long now) except -1:
         cdef Compared each
         if course.comparable:
             for each in course.compared:
@@ -286,12 +302,11 @@ cdef class Repeats:
             return True
         return self._driver.counters.operate(self._agent, self._resource, size, now) is None
 
-    cdef bint _record(self, Course course, long long number, str text, object turn, Py_ssize_t size, long long now) except -1:
-        """Write the event that says it is being sent; False if the recording refuses."""
+    cdef Sent _record(self, Course course, long long number, str text, Waiting turn, Py_ssize_t size, long long now) except FAILED:
+        """Write, or queue, the event that says it is being sent; NOT if the recording refuses."""
         cdef Chain chain = self._chain
-        cdef long long sequence = chain.sequence
-        cdef str head = chain.head
-        cdef bytes body
+        cdef bint at_once = _armed or course.like < 0
+        self._sequence, self._head, self._course, self._queued_at = chain.sequence, chain.head, course, now
         self._begin_line(now)
         if course.like >= 0:
             _line.put(b'{"type":"repeated","id":"', 25)
@@ -312,22 +327,29 @@ cdef class Repeats:
             body = _encode(Sending(operation.id, operation_record(operation), verdict_record(course.verdict)))
             _line.add(body)
         self._end_line()
+        if not at_once:
+            if self._spool.queue(PyBytes_FromStringAndSize(_line.start, _line.size), turn):
+                self.number = number
+                return QUEUED
+            chain.sequence, chain.head = self._sequence, self._head
+            return NOT
         if _armed:
             failpoints.reach("record:sending:before")
         try:
-            self._write()
+            self._spool.add(PyBytes_FromStringAndSize(_line.start, _line.size), False)
         except BaseException as error:  # the chain stands where the last written line left it, whatever went wrong
-            chain.sequence, chain.head = sequence, head
+            chain.sequence, chain.head = self._sequence, self._head
             if isinstance(error, SpoolError):
-                return False
+                return NOT
             raise
         if course.like < 0:
-            course.like, course.text = sequence, text
+            course.like, course.text = self._sequence, text
         if _armed:
             failpoints.reach("record:sending:after")
         self.number = number
-        self._rotate_if_due()
-        return True
+        if self._spool.due:
+            self._spool.rotate()
+        return NOW
 
     cdef int _identifier(self, long long number) except -1:
         _line.add(self._name)
@@ -355,46 +377,14 @@ cdef class Repeats:
         self._chain.sequence += 1
         return _line.put(b"\n", 1)
 
-    cdef int _write(self) except -1:
-        """Write the line behind what was deferred, as `Spool.add` does; SpoolError if that is refused."""
-        cdef Spool spool = self._spool
-        cdef _Segment segment = spool._segments[len(spool._segments) - 1]
-        cdef const char* data = _line.start
-        cdef Py_ssize_t size = _line.size, before = PyByteArray_GET_SIZE(spool._deferred)
-        if spool._failure or _armed or spool._timer is None or spool._old + segment.size + size > spool._open_quota:
-            spool.add(PyBytes_FromStringAndSize(data, size), False)
-            return 0
-        if before:
-            PyByteArray_Resize(spool._deferred, before + size)
-            memcpy(PyByteArray_AS_STRING(spool._deferred) + before, data, size)
-            data, size = PyByteArray_AS_STRING(spool._deferred), before + size
-        cdef Py_ssize_t written = write(spool._active, data, size)
-        if before:
-            PyByteArray_Resize(spool._deferred, 0 if written == size else before)
-        if written == size:
-            segment.size += size
-            spool._written += size
-            return 0
-        if written > 0:
-            ftruncate(spool._active, segment.size)
-        spool.add(PyBytes_FromStringAndSize(_line.start, _line.size), False)
-        return 0
-
-    cdef int _rotate_if_due(self) except -1:
-        cdef _Segment segment = self._spool._segments[len(self._spool._segments) - 1]
-        if segment.size >= self._spool._segment_size:
-            self._spool.rotate()
-        return 0
-
     cdef bint completed(
         self, Course course, long long number, const char* tag, Py_ssize_t tag_size, const char* response, Py_ssize_t size, Py_ssize_t recorded,
         long long rows, long long micros, long long now
     ) except -1:
         """Record and count that the operation came to its end. `response` is what the agent gets, of which `recorded` bytes are kept."""
         cdef bint cut = size > recorded
-        cdef Py_ssize_t before, kept = recorded if cut else size
+        cdef Py_ssize_t kept = recorded if cut else size
         cdef char digest[64]
-        cdef bytearray deferred = self._spool._deferred
         if cut:
             _hexadecimal(response, size, digest)
         if _armed or self._owed:
@@ -428,11 +418,7 @@ cdef class Repeats:
             _line.number(micros)
         _line.put(b"}", 1)
         self._end_line()
-        before = PyByteArray_GET_SIZE(deferred)
-        PyByteArray_Resize(deferred, before + _line.size)
-        memcpy(PyByteArray_AS_STRING(deferred) + before, _line.start, _line.size)
-        if not self._spool._flushing:
-            self._spool.flush_soon()
+        self._spool.defer(PyBytes_FromStringAndSize(_line.start, _line.size))
         self.number = 0
         _tally.completed += 1
         cdef object session = self._session
@@ -441,7 +427,6 @@ cdef class Repeats:
         if course.capped:
             self._usage.add(session, "rows_read", rows, now)
             self._usage.add(session, "bytes_read", size, now)
-        self._rotate_if_due()
         return True
 
     def operation(self, Course course, number, text, parameters, size):

@@ -44,6 +44,10 @@ class Rate:
         self._tokens -= 1
         return True
 
+    def give_back(self) -> None:
+        """One was not used after all."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
 
 class _Holder:
     """What one agent, resource or worker holds now."""
@@ -160,6 +164,11 @@ class Counters:
                 rate = holder.limits.operations_per_second
                 return "rate-limit", f"{whose} sends more than {rate} operations a second; slow down."
         return None
+
+    def give_back(self, agent: str, resource: str) -> None:
+        """An operation that `operate` counted was not sent."""
+        for _, holder in self.pair(agent, resource).holders:
+            holder.operations.give_back()
 
     @property
     def connections(self) -> int:

@@ -88,6 +88,8 @@ class Recorder:
 
     def _write(self, session: str, bodies: tuple[Body, ...], *, closing: bool) -> None:
         entry = self._sessions[session]
+        if entry.repeats is not None and entry.repeats.number:
+            self._spool.flush()  # nothing is chained behind a line that may be taken back
         chain, now, redacted, spool = entry.chain, self._now(), self._vault.redacted, self._spool
         sequence, head = chain.sequence, chain.head
         if failpoints.armed:

@@ -35,6 +35,7 @@ from edge_agent.segments import (
 log = Log(__name__)
 
 SEAL_WITHIN = 0.5  # seconds after which written lines are fsynced even if nobody asks
+MAX_QUEUED = 64  # lines that wait for one another at most: judging them takes 0.3 ms, and the first ones wait so long
 RETRY_AFTER = 1.0  # seconds until a disk that refused is tried again
 CLOSING_SHARE = 16  # one part in so many of the quota is kept for outcomes of what is already in flight
 
@@ -50,6 +51,14 @@ class Batch(msgspec.Struct, frozen=True):
 
     data: bytes
     after: Cursor
+
+
+class Waiting:
+    """What may happen once its line is written: see `Spool.queue`."""
+
+    def settle(self, written: bool) -> None:
+        """It is, or it was refused and will not be."""
+        raise NotImplementedError
 
 
 class _Segment:
@@ -90,7 +99,10 @@ class Spool:
         self._syncing = False
         self._timer: asyncio.TimerHandle | None = None
         self._failure = ""
-        self._deferred = bytearray()
+        self._deferred: list[bytes] = []
+        self._queued: list[bytes] = []
+        self._queued_size = 0
+        self._waiting: list[Waiting] = []
         self._flushing = False
         self._torn = False
         self._grown = asyncio.Event()
@@ -118,8 +130,11 @@ class Spool:
         used = self._old + self._segments[-1].size + len(data)
         if used > (self._quota if closing else self._open_quota):
             raise SpoolError(f"the spool holds {used} bytes, its quota, which the control plane has not acknowledged")
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
         if self._deferred:
-            data = bytes(self._deferred) + data
+            data = b"".join((*self._deferred, data))
         if failpoints.armed:
             failpoints.reach("spool:write:before")
         self._write(data)
@@ -129,25 +144,67 @@ class Spool:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SEAL_WITHIN, self._seal_all)
 
+    # -- one write for all that a turn of the event loop brings -------------------------------------------------------
+
     def defer(self, data: bytes) -> None:
         """Take a line about what has already happened, to be written with the next one, at the latest when this turn of the event loop is over.
 
         It is written whatever comes: if the disk refuses, before anything else that it takes again.
         """
-        self._deferred += data
-        self.flush_soon()
-
-    def flush_soon(self) -> None:
-        """What was deferred is written when this turn of the event loop is over."""
+        self._deferred.append(data)
         if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._flush_soon()
 
-    def _flush(self) -> None:
+    def queue(self, data: bytes, waiting: Waiting) -> bool:
+        """Take a line about what may happen once it is written. False, and nothing is taken, if it would be refused now.
+
+        When this turn of the event loop is over, or at `flush`, all such lines are written with one system call, behind those
+        deferred; then `settle(True)` is called for each. If the disk refuses, none of them is written and `settle(False)` is called
+        for each, which takes back what the recording counts of it, and writes nothing. Until then the session has no other line.
+        """
+        if len(self._queued) >= MAX_QUEUED:
+            self.flush()
+        if self._failure or self._old + self._segments[-1].size + self._queued_size + len(data) > self._open_quota:
+            return False
+        self._queued.append(data)
+        self._queued_size += len(data)
+        self._waiting.append(waiting)
+        if not self._flushing:
+            self._flush_soon()
+        return True
+
+    def _flush_soon(self) -> None:
+        self._flushing = True
+        asyncio.get_running_loop().call_soon(self._turn_over)
+
+    def _turn_over(self) -> None:
         self._flushing = False
-        if self._deferred and not self._failure:
-            with contextlib.suppress(SpoolError):  # said in the log, and tried again: see `_refused`
-                self.add(b"", True)
+        self.flush()
+        if not self._failure and not self._closed and self.due:
+            self.rotate()
+
+    def flush(self) -> None:
+        """Write now what was deferred and what is queued, and settle what waits for it."""
+        queued, waiting = self._queued, self._waiting
+        written = self._put_together(queued)
+        if queued:
+            self._queued = []
+            self._queued_size = 0
+        if waiting:
+            self._waiting = []
+            for each in waiting:
+                each.settle(written)
+
+    def _put_together(self, queued: list[bytes]) -> bool:
+        """Write what was deferred, and them behind it; False if the disk refuses: what was deferred stays so."""
+        if self._failure:
+            return False
+        if queued or self._deferred:
+            try:
+                self._put(b"".join(queued))
+            except SpoolError:  # said in the log: see `_refused`
+                return False
+        return True
 
     def _write(self, data: bytes) -> None:
         segment = self._segments[-1]
@@ -170,6 +227,7 @@ class Spool:
         asyncio.get_running_loop().call_later(RETRY_AFTER, self._retry)
 
     def _retry(self) -> None:
+        self.flush()  # what is queued is refused before the disk is tried again
         try:
             if self._torn:
                 self._rotate()
@@ -181,7 +239,7 @@ class Spool:
             return
         self._failure = ""
         log.info("spool can be written again")
-        self._flush()
+        self.flush()
         self.on_writable()
 
     @property
@@ -206,6 +264,7 @@ class Spool:
 
     def rotate(self) -> None:
         """Begin a new segment. If the disk refuses, the old one goes on."""
+        self.flush()
         try:
             self._rotate()
         except OSError as error:
@@ -219,7 +278,7 @@ class Spool:
         last = self._segments[-1] if self._segments else None
         number = max(last.number if last else 0, self._cursor.segment) + 1
         before = 0 if last is None else self._sealed_size(last) if carried else last.size
-        deferred = bytes(self._deferred)  # the snapshot counts them already: they stand right behind it
+        deferred = b"".join(self._deferred)  # the snapshot counts them already: they stand right behind it
         carried += deferred
         content = msgspec.json.encode(Header(1, number, before, self.snapshot())) + b"\n"
         path = path_of(self._directory, number)
@@ -292,6 +351,7 @@ class Spool:
         asyncio.get_running_loop().call_later(RETRY_AFTER, self._reseal)
 
     def _reseal(self) -> None:
+        self.flush()  # as in `_retry`
         tail = b""
         try:
             for segment in self._segments:
@@ -313,7 +373,7 @@ class Spool:
         self._sealed = self._written
         self._failure = ""
         self._grown.set()
-        self._flush()
+        self.flush()
         self.on_writable()
 
     def _sealed_size(self, segment: _Segment) -> int:
@@ -384,7 +444,7 @@ class Spool:
 
     async def close(self) -> None:
         """Fsync what is written and let the directory go."""
-        self._flush()
+        self.flush()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

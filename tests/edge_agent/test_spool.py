@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from edge_agent.segments import HEADER, SpoolDamagedError, path_of
-from edge_agent.spool import Spool, SpoolError
+from edge_agent.spool import MAX_QUEUED, Spool, SpoolError, Waiting
 from gateway_kernel.audit import Noted, SessionOpened
 from gateway_kernel.chain import Chain
 from gateway_kernel.model import Agent, Resource
@@ -236,6 +236,120 @@ async def test_a_deferred_line_moves_into_the_new_segment(tmp_path: Path) -> Non
     again = started(tmp_path)
     assert await everything(again, 4) == written
     await again.close()
+
+
+class Sender(Waiting):
+    """Something that waits for its line, and what the file held when it was told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.told: list[tuple[bool, int]] = []
+
+    def settle(self, written: bool) -> None:
+        self.told.append((written, len(on_disk(self.directory))))
+
+
+async def turn_over() -> None:
+    """The event loop has had its turn."""
+    turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+    await turn.wait()
+
+
+async def test_queued_lines_are_written_together_behind_those_deferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one system call, when the loop's turn is over; those that wait are told behind it."""
+    spool = started(tmp_path)
+    written, first, second = lines("s", 4), Sender(tmp_path), Sender(tmp_path)
+    spool.append(written[:1])
+    writes: list[bytes] = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: (writes.append(data), real(fd, data))[1])
+    assert spool.queue(written[2] + b"\n", first)
+    assert spool.queue(written[3] + b"\n", second)
+    spool.defer(written[1] + b"\n")
+    assert on_disk(tmp_path) == written[:1]
+    assert first.told == []
+    await turn_over()
+    assert on_disk(tmp_path) == written
+    assert len(writes) == 1
+    assert first.told == second.told == [(True, 4)]
+    await spool.close()
+
+
+async def test_queued_lines_can_be_written_at_once(tmp_path: Path) -> None:
+    """Who is told once is not told again; closing does it, too."""
+    spool = started(tmp_path)
+    written, sender, last = lines("s", 2), Sender(tmp_path), Sender(tmp_path)
+    spool.queue(written[0] + b"\n", sender)
+    spool.flush()
+    assert sender.told == [(True, 1)]
+    spool.queue(written[1] + b"\n", last)
+    await spool.close()
+    assert (sender.told, last.told) == ([(True, 1)], [(True, 2)])
+    assert on_disk(tmp_path) == written
+
+
+async def test_a_disk_that_is_full_takes_all_queued_lines_or_none(tmp_path: Path, full_disk: FullDisk) -> None:
+    """Those deferred are kept until there is space; nothing is queued until then."""
+    spool = started(tmp_path)
+    written, senders = lines("s", 5), [Sender(tmp_path) for _ in range(3)]
+    spool.append(written[:1])
+    full_disk.fill(spool, len(written[1]) + 10)
+    for line, sender in zip(written[1:3], senders, strict=False):
+        assert spool.queue(line + b"\n", sender)
+    spool.defer(written[3] + b"\n")
+    await turn_over()
+    assert [sender.told for sender in senders] == [[(False, 1)], [(False, 1)], []]
+    assert not spool.queue(written[1] + b"\n", senders[2])
+    await full_disk.relieve(spool)
+    assert on_disk(tmp_path) == [written[0], written[3]]
+    assert spool.queue(written[4] + b"\n", senders[2])
+    await turn_over()
+    assert senders[2].told == [(True, 3)]
+    await spool.close()
+
+
+async def test_queued_lines_count_for_the_quota(tmp_path: Path) -> None:
+    """What would not fit is not queued."""
+    spool = started(tmp_path, quota=MIB)
+    line, sender, taken = b"x" * 9_999 + b"\n", Sender(tmp_path), 0
+    while spool.queue(line, sender):
+        taken += 1
+    assert 0.9 * MIB < taken * len(line) < MIB
+    await turn_over()
+    assert [written for written, _ in sender.told] == [True] * taken
+    assert not spool.queue(line, sender)
+    await spool.close()
+
+
+async def test_not_too_many_lines_wait_for_one_another(tmp_path: Path) -> None:
+    """The first ones go when so many are queued."""
+    spool, sender = started(tmp_path), Sender(tmp_path)
+    written = lines("s", MAX_QUEUED + 1)
+    for line in written:
+        spool.queue(line + b"\n", sender)
+    assert sender.told == [(True, MAX_QUEUED)] * MAX_QUEUED
+    await turn_over()
+    assert sender.told[MAX_QUEUED:] == [(True, MAX_QUEUED + 1)]
+    assert on_disk(tmp_path) == written
+    await spool.close()
+
+
+async def test_a_new_segment_begins_behind_what_is_queued(tmp_path: Path) -> None:
+    """It is written to the old one; a segment that is full after that is followed by another one."""
+    spool = started(tmp_path, segment=4096, quota=MIB)
+    written, sender = lines("s", 40, padding=100), Sender(tmp_path)
+    spool.queue(written[0] + b"\n", sender)
+    spool.rotate()
+    assert (sender.told, segments(tmp_path)) == ([(True, 1)], 2)
+    for line in written[1:]:
+        spool.queue(line + b"\n", sender)
+    await turn_over()
+    assert segments(tmp_path) == 3
+    assert on_disk(tmp_path) == written
+    await spool.close()
 
 
 async def test_a_failed_fsync_refuses_and_the_unsealed_lines_are_written_again(

@@ -18,7 +18,7 @@ from gateway_kernel.contract import RegisteredResource
 from tests.support.control_plane import AGENT_KEY, EDGE_KEY, ControlPlane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.support.postgres import Postgres
@@ -78,6 +78,13 @@ CREATE TABLE notes (id int, note text);
 INSERT INTO notes VALUES (1, 'card 4111 1111 1111 1111 here'), (2, 'plain');
 CREATE TABLE customers (id int PRIMARY KEY, name text, email text CHECK (email LIKE '%@%'));
 INSERT INTO customers VALUES (1, 'ann', 'ann@canary.example'), (2, 'bob', 'bob@canary.example');
+"""
+
+TWO_TABLES = """
+CREATE TABLE t (id int PRIMARY KEY, v text);
+INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 5) i;
+CREATE TABLE long (id int PRIMARY KEY, v text);
+INSERT INTO long SELECT i, repeat(chr(96 + i), 20000) FROM generate_series(1, 5) i;
 """
 
 
@@ -169,6 +176,14 @@ def edge_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge's key, and bundles that come soon."""
     monkeypatch.setenv("SALLYPORT_EDGE_KEY", EDGE_KEY)
     monkeypatch.setattr("edge_agent.worker.POLL_BUNDLE", 0.05)
+
+
+@pytest.fixture(scope="module")
+def original(postgres: Postgres) -> Iterator[str]:
+    """A database to be copied: its copies have the same oids."""
+    name = postgres.create_database(TWO_TABLES)
+    yield name
+    postgres.drop_database(name)
 
 
 @pytest.fixture

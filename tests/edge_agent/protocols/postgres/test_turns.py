@@ -34,43 +34,19 @@ from gateway_kernel.audit import (
     expanded,
     read,
 )
-from gateway_kernel.contract import RegisteredResource
 from gateway_kernel.parse.sql.shape import Shapes
 from tests.edge_agent.conftest import FullDisk
-from tests.edge_agent.protocols.postgres.conftest import Gate, gate
-from tests.edge_agent.protocols.postgres.wire import Answer, Wire
-from tests.support.control_plane import ControlPlane
+from tests.edge_agent.protocols.postgres.talk import DONE, ORDINARY, POLICY, STUCK, Talk, ends, extra, talking
+from tests.edge_agent.protocols.postgres.wire import Answer
 from tests.support.world import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
     from tests.support.postgres import Postgres
 
-POLICY = """
-version: 1
-default: deny
-rules:
-- id: most
-  when: operation.effects.all(e, e.kind in ["read", "write", "delete", "transaction", "session", "schema"])
-  then: allow
-- {id: record, when: 'true', then: record, record: {responses: full}}
-"""
-SCHEMA = """
-CREATE TABLE t (id int PRIMARY KEY, v text);
-INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 5) i;
-CREATE TABLE long (id int PRIMARY KEY, v text);
-INSERT INTO long SELECT i, repeat(chr(96 + i), 20000) FROM generate_series(1, 5) i;
-"""
 SECRET = b"AKIAIOSFODNN7EXAMPLE"
-ORDINARY = 2
-"""So often a statement goes the ordinary way before it is sent in the short one."""
-
-
-def extra(*rules: str) -> str:
-    """The policy with more rules."""
-    return POLICY + "".join(f"- {rule}\n" for rule in rules)
 
 
 def bound(
@@ -80,31 +56,6 @@ def bound(
     form = formats or (0,) * len(values)
     parts = m.bind(m.Bind(b"", statement, form, values, ()))
     return parts + (m.describe(b"P", b"") if described else b"") + m.execute(b"") + m.SYNC_MESSAGE
-
-
-class Talk:
-    """One client's conversation, and what it was told."""
-
-    def __init__(self, edge: Gate, wire: Wire) -> None:
-        self.edge, self.wire = edge, wire
-        self.told: list[list[tuple[int, bytes]]] = []
-
-    async def raw(self, *parts: bytes, ends: int = 1) -> Answer:
-        """Send bytes, each part by itself, and wait for so many ReadyForQuery."""
-        for part in parts:
-            self.wire.send(part)
-            await self.wire.writer.drain()
-        answer: list[tuple[int, bytes]] = []
-        for _ in range(ends):
-            answer += await self.wire.until_ready()
-        self.told.append(answer)
-        return Answer(answer)
-
-    async def query(self, sql: str) -> Answer:
-        return await self.raw(m.query(sql.encode()))
-
-    async def prepare(self, sql: str, name: bytes = b"s") -> None:
-        await self.raw(m.parse(name, sql.encode()) + m.SYNC_MESSAGE)
 
 
 type Conversation = Callable[[Talk], Awaitable[None]]
@@ -307,30 +258,6 @@ CONVERSATIONS: dict[str, tuple[Conversation, str, int]] = {
 """What is said, under which policy, and how many operations are sent in the short way."""
 
 
-@pytest.fixture(scope="module")
-def original(postgres: Postgres) -> Iterator[str]:
-    """A database to be copied: its copies have the same oids."""
-    name = postgres.create_database(SCHEMA)
-    yield name
-    postgres.drop_database(name)
-
-
-@asynccontextmanager
-async def talking(directory: Path, postgres: Postgres, original: str, policy: str) -> AsyncGenerator[Talk]:
-    """A client of an edge in front of a fresh database."""
-    database = postgres.create_database(template=original)
-    plane = ControlPlane(policy)
-    plane.resources = (RegisteredResource("orders-db", "postgres", {"env": "prod"}),)
-    try:
-        async with plane, gate(directory, plane, postgres, database) as edge:
-            talk = Talk(edge, await Wire.connect(edge.port))
-            yield talk
-            talk.wire.close()
-            await plane.events(lambda event: isinstance(event.body, SessionClosed))
-    finally:
-        postgres.drop_database(database)
-
-
 def seen(talk: Talk) -> list[Body]:
     """The recording, whole, without what differs between any two sessions."""
     (lines,) = talk.edge.plane.lines.values()
@@ -375,9 +302,6 @@ async def test_the_short_way_is_the_ordinary_way(
     assert seen(quick) == seen(slow)
 
 
-STUCK = "SELECT v FROM t WHERE id = 1"
-
-
 @asynccontextmanager
 async def stuck(
     directory: Path, postgres: Postgres, original: str
@@ -405,18 +329,6 @@ def waiting(postgres: Postgres, database: str) -> int:
 async def until(true: Callable[[], bool], what: str) -> None:
     """Wait while the edge, which runs in this event loop, goes on."""
     await asyncio.to_thread(eventually, true, what)
-
-
-def ends(talk: Talk) -> list[tuple[Outcome, str]]:
-    """The outcome and detail of every operation, in the order in which they ended."""
-    events = talk.edge.plane.stored()
-    assert sum(isinstance(event.body, Sending) for event in expanded(events)) == sum(
-        isinstance(event.body, Finished) for event in events
-    )
-    return [(event.body.outcome, event.body.detail) for event in events if isinstance(event.body, Finished)]
-
-
-DONE = (Outcome.COMPLETED, "SELECT 1")
 
 
 async def test_what_comes_while_a_turn_is_under_way_is_answered_behind_it(
