@@ -74,7 +74,11 @@ def media_type(headers: Headers) -> MediaType:
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 _LIKE_ASCII = frozenset({"iso-8859-1", "latin1", "windows-1252", "cp1252"})
-_PART_NAMED = re.compile(rb'name\s*=\s*"?_method"?[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n([^\r\n]*)', re.IGNORECASE)
+_PART_NAMED = re.compile(
+    rb'name[ \t]*=[ \t]*"?_method"?[^\r\n]{0,200}(?:\r?\n[^\r\n]{1,200}){0,4}\r?\n\r?\n([^\r\n]{0,80})', re.IGNORECASE
+)
+_MOST_NAMED = 8
+"""Fields called `_method` that are looked for in one body; more are an attack on the search."""
 
 
 def read(data: bytes, media: MediaType) -> Body:
@@ -110,7 +114,7 @@ def unread(media: MediaType, why: str) -> Body:
 
 
 def _form(text: str, document: strict_json.Document) -> Body:
-    methods = tuple([value for name, value in pairs.lenient(text) if name.casefold() == OVERRIDE])
+    methods = tuple(pairs.every(text, OVERRIDE))
     if document.is_json and not ("=" in text or "&" in text):
         named = [value for name, value in document.top if name.casefold() == OVERRIDE]
         methods += tuple([value for value in named if isinstance(value, str)])
@@ -126,7 +130,8 @@ def _form(text: str, document: strict_json.Document) -> Body:
 
 def _unreadable(data: bytes, media: MediaType, why: str, text: str = "") -> Body:
     """Not a fact. It still may name another method where a server looks for one: a part of a multipart form, text in another charset."""
-    methods = tuple([name.decode("latin-1").strip() for name in _PART_NAMED.findall(data)])
-    plain = data.replace(b"\0", b"").lower()
-    hidden = (media.encoded != "" and media.type in (FORM, MULTIPART)) or (b"_method" in plain and not methods)
+    named = data.replace(b"\0", b"").lower().count(OVERRIDE.encode())
+    found = _PART_NAMED.findall(data) if 0 < named <= _MOST_NAMED else []
+    methods = tuple([name.decode("latin-1").strip() for name in found])
+    hidden = (media.encoded != "" and media.type in (FORM, MULTIPART)) or len(methods) < named
     return Body(why=why, methods=methods, hidden=hidden, text=text)

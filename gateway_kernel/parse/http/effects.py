@@ -91,7 +91,7 @@ def _named(route: RouteContext) -> dict[str, EffectKind]:
 def _overrides(head: Head, body: Body) -> list[tuple[str, str]]:
     """How and to what the method is overridden. An empty value overrides nothing."""
     found = [(canonical(name), value) for name, value in head.headers if canonical(name) in METHOD_OVERRIDES]
-    if "_" in head.query or "%" in head.query:
-        found += [("query", value) for name, value in pairs.lenient(head.query) if name.casefold() == OVERRIDE]
+    if head.query:
+        found += [("query", value) for value in pairs.every(head.query, OVERRIDE)]
     found += [("body", value) for value in body.methods]
     return [(how, method.strip()) for how, value in found for method in value.split(",") if method.strip()]

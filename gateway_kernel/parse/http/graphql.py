@@ -17,8 +17,14 @@ from gateway_kernel.parse.http import pairs
 from gateway_kernel.parse.http.body import Body
 from gateway_kernel.parse.http.text import Head
 
-MAX_TOKENS = 10_000
-"""Lexical tokens of a document. Longer ones take more than 20 ms to parse."""
+MAX_TOKENS = 4_000
+"""Lexical tokens of a document. So many take 60 ms to parse, which holds up every other agent; clients' longest have some hundreds."""
+
+MAX_SOURCE = 64 * 1024
+"""Characters of a document: one long string takes a while to read as well."""
+
+DEEPEST = 64
+"""Levels of fields that are looked at. A document that goes deeper cannot be told."""
 
 MAX_PATHS = 10_000
 """Fields after fragments are put in. Fragments of fragments grow exponentially."""
@@ -27,6 +33,9 @@ _WRITES = {ast.OperationType.MUTATION: EffectKind.WRITE}
 _BODILESS = ("GET", "HEAD")
 _CONTROL = frozenset({"connection_init", "ping", "pong", "complete", "stop", "connection_terminate"})
 _STARTS = frozenset({"subscribe", "start"})
+
+
+_TOO_DEEP = "The GraphQL document is nested too deeply."
 
 
 class GraphqlError(Exception):
@@ -52,7 +61,7 @@ def effects(
         sources, control = _sources(head, body)
         found = dict.fromkeys(Effect(EffectKind.READ, name, "graphql") for name in control)
         for source, _ in sources:
-            for field in fields(source, deepest=1):
+            for field in fields(source, top=True):
                 kind = _WRITES.get(ast.OperationType(field.operation), EffectKind.READ)
                 found[Effect(named.get(field.names[0], kind), field.names[0], "graphql")] = None
     except GraphqlError as error:
@@ -112,14 +121,14 @@ def _source(request: Json) -> tuple[str, Json]:
     return document, request.get("variables")
 
 
-def fields(source: str, deepest: int = 64) -> Iterator[Field]:
-    """Every field of every operation down to `deepest` levels, fragments put in; raise `GraphqlError` where that cannot be told."""
+def fields(source: str, *, top: bool = False) -> Iterator[Field]:
+    """Every field of every operation (or those at the `top`), fragments put in; raise `GraphqlError` where that cannot be told."""
     try:
-        document = parse_document(source, no_location=True, max_tokens=MAX_TOKENS)
+        document = parse_document(source, no_location=True, max_tokens=MAX_TOKENS, max_source_length=MAX_SOURCE)
     except GraphQLError as error:
         raise GraphqlError(f"The GraphQL document cannot be read: {error.message}") from None
     except RecursionError:
-        raise GraphqlError("The GraphQL document is nested too deeply.") from None
+        raise GraphqlError(_TOO_DEEP) from None
     fragments: dict[str, ast.FragmentDefinitionNode] = {}
     operations: list[ast.OperationDefinitionNode] = []
     for definition in document.definitions:
@@ -134,7 +143,7 @@ def fields(source: str, deepest: int = 64) -> Iterator[Field]:
                 raise GraphqlError("The GraphQL document defines something else than operations and fragments.")
     if not operations:
         raise GraphqlError("The GraphQL document holds no operation.")
-    return _Walk(fragments, operations, deepest).fields()
+    return _Walk(fragments, operations, top=top).fields()
 
 
 class _Walk:
@@ -144,16 +153,20 @@ class _Walk:
         self,
         fragments: Mapping[str, ast.FragmentDefinitionNode],
         operations: list[ast.OperationDefinitionNode],
-        deepest: int,
+        *,
+        top: bool,
     ) -> None:
         self._fragments = fragments
         self._operations = operations
-        self._deepest = deepest
+        self._top = top
         self._left = MAX_PATHS
 
     def fields(self) -> Iterator[Field]:
-        for operation in self._operations:
-            yield from self._selected(operation.selection_set, (), (), operation.operation.value, frozenset())
+        try:
+            for operation in self._operations:
+                yield from self._selected(operation.selection_set, (), (), operation.operation.value, frozenset())
+        except RecursionError:
+            raise GraphqlError(_TOO_DEEP) from None
 
     def _selected(
         self,
@@ -173,7 +186,9 @@ class _Walk:
                     label = selection.alias.value if selection.alias else name
                     down, seen = (*names, name), (*shown, label)
                     yield Field(down, seen, tuple(selection.arguments or ()), operation)
-                    if selection.selection_set is not None and len(down) < self._deepest:
+                    if len(down) > DEEPEST:
+                        raise GraphqlError(_TOO_DEEP)
+                    if selection.selection_set is not None and not self._top:
                         yield from self._selected(selection.selection_set, down, seen, operation, within)
                 case ast.InlineFragmentNode():
                     yield from self._selected(selection.selection_set, names, shown, operation, within)

@@ -15,6 +15,9 @@ from gateway_kernel.model import Json
 DEEPEST = 64
 """Levels of objects and arrays."""
 
+_LARGE = re.compile(r"[eE]\+?[0-9]{3}|(?<![0-9])[0-9]{309}")
+"""Where there is none of these, no number is too large. Most bodies have none, and need not be walked through."""
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LARGEST = 10**308
 
@@ -39,7 +42,9 @@ def parse(text: str) -> Document:
         return Document(why=f"The body is not JSON: {error.msg} at character {error.pos}.", is_json=False)
     except ValueError:  # an integer beyond what Python converts, 4300 digits
         return Document(why=_TOO_LARGE)
-    why = reading.why or _shape(value)
+    why = reading.why
+    if not why and (text.count("[") + text.count("{") > DEEPEST or _LARGE.search(text)):
+        why = _shape(value)
     if not why and _SURROGATE.search(text):
         why = _surrogates(value)
     top = reading.last if isinstance(value, dict) else ()
@@ -60,6 +65,8 @@ class _Reading:
     def members(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         self.last = pairs
         found = dict(pairs)
+        if len(pairs) < 2:
+            return found
         # Some servers bind members without case (.NET, Go's encoding/json): then these are two of one name.
         if not self.why and len({name.casefold() for name in found}) != len(pairs):
             self.why = "The body has a member more than once in one object: servers differ on which one counts."

@@ -7,6 +7,7 @@ byte for byte: its meaning is each server's own, and `query` reads it strictly.
 
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 PLAIN = "!$'()*+,=:@&-._~"
@@ -102,12 +103,20 @@ def _segment(raw: bytes) -> str:
 
 
 def _check_letters(segment: str) -> None:
-    """Full-width letters and slashes, ligatures and the like: servers that normalise (Unicode NFKC) read plain ones in their place."""
     for character in segment:
-        if character > "\x7f" and not unicodedata.normalize("NFKC", character).isprintable():
-            raise TargetError(f"The path holds the invisible character U+{ord(character):04X}.")
-        if character > "\x7f" and any(plain < "\x80" for plain in unicodedata.normalize("NFKC", character)):
-            raise TargetError(f"The path holds U+{ord(character):04X}, which some servers read as an ASCII character.")
+        if character > "\x7f" and (problem := _letter(character)):
+            raise TargetError(problem)
+
+
+@lru_cache(4096)
+def _letter(character: str) -> str:
+    """Full-width letters and slashes, ligatures and the like: servers that normalise (Unicode NFKC) read plain ones in their place."""
+    plain = unicodedata.normalize("NFKC", character)
+    if not plain.isprintable():
+        return f"The path holds the invisible character U+{ord(character):04X}."
+    if any(each < "\x80" for each in plain):
+        return f"The path holds U+{ord(character):04X}, which some servers read as an ASCII character."
+    return ""
 
 
 def _check_query(query: bytes) -> None:

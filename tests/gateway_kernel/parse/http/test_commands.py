@@ -49,6 +49,14 @@ def test_fragments_of_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch):
         list(fields("{ ...F0 } " + nested))
 
 
+def test_a_document_that_goes_too_deep_cannot_be_told():
+    """What is deeper than anybody looks could be renamed there."""
+    for nested in ("{ a " * 65 + "}" * 65, "{ " + "... { " * 3000 + "a" + " }" * 3001):
+        with pytest.raises(GraphqlError, match="too deeply"):
+            list(fields(nested))
+    assert len(list(fields("{ a " * 64 + "}" * 64))) == 64
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [
