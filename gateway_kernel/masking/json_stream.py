@@ -85,17 +85,17 @@ class _Runs(NamedTuple):
 @lru_cache(maxsize=64)
 def _runs(plain_key: bytes, string: bytes, depth: int) -> _Runs:
     """Runs over keys like `plain_key` and strings like `string`, with objects and arrays in them `depth` deep."""
-    value = rb"(?:%b|%b)" % (string, _SCALAR)
+    comma = _WS + rb"(?:,(?!%b%b)|(?=%b))"  # behind a comma something follows
+    value = string + rb"|" + _SCALAR
     member = element = b""
     for _ in range(depth + 1):
-        member = rb'%b"%b"%b:%b%b' % (_WS, plain_key, _WS, _WS, value)
-        element = _WS + value
-        inside = rb"(?:%b%b,)*+%b%b"
-        nested = (inside % (member, _WS, member, _WS), _WS, inside % (element, _WS, element, _WS), _WS)
-        value = rb"(?:%b|%b|\{(?:%b|%b)\}|\[(?:%b|%b)\])" % (string, _SCALAR, *nested)
-    run = rb"(?:%b%b,)*+(?:%b(?=%b%b)())?+"
+        member = rb'%b"%b"%b:%b(?:%b)' % (_WS, plain_key, _WS, _WS, value)
+        element = rb"%b(?:%b)" % (_WS, value)
+        nested = member + comma % (_WS, rb"\}", rb"\}"), _WS, element + comma % (_WS, rb"\]", rb"\]"), _WS
+        value = rb"%b|%b|\{(?:%b)*+%b\}|\[(?:%b)*+%b\]" % (string, _SCALAR, *nested)
+    run = rb"(?:%b%b(?:,(?!%b%b)|(?=%b)()))*+"
     return _Runs(
-        re.compile(run % (member, _WS, member, _WS, rb"\}")), re.compile(run % (element, _WS, element, _WS, rb"\]"))
+        re.compile(run % (member, _WS, _WS, rb"\}", rb"\}")), re.compile(run % (element, _WS, _WS, rb"\]", rb"\]"))
     )
 
 
@@ -231,13 +231,13 @@ class JsonMasker(Stream):
                     return -1
                 self._stage = _DOCUMENT
             return end
-        match = _PUNCTUATION.match(text, at)
-        if match is None:
-            return -1
-        if match[1] != b",":
-            return self._close(match)
-        self._stage = _MEMBER if self._stack[-1][0] == b"}" else _ELEMENT
-        return match.end()
+        end = -1
+        while self._stage == _AFTER and (match := _PUNCTUATION.match(text, max(at, end))) is not None:
+            if match[1] == b",":
+                self._stage = _MEMBER if self._stack[-1][0] == b"}" else _ELEMENT
+                return match.end()
+            end = self._close(match)
+        return end
 
     def _close(self, match: re.Match[bytes]) -> int:
         """An object or array ends."""
@@ -284,7 +284,7 @@ class JsonMasker(Stream):
         key, string, scalar, _ = match.groups()
         if key:
             end = match.end(1)
-            masked = mask_string(key, detection, [hit for hit in over if hit.start < end], self.counts)
+            masked = mask_string(key, match.start(1), detection, [hit for hit in over if hit.start < end], self.counts)
             if masked is None:  # a name cannot be null
                 self.nulled = True
                 masked = string_token(MASK)
@@ -295,9 +295,8 @@ class JsonMasker(Stream):
         start = match.start(match.lastindex or 0)
         over = [hit for hit in over if hit.end > start]
         if string:
-            masked = mask_string(
-                string, detection, over, self.counts, self._text[match.start(1) : start] if key else b""
-            )
+            before = self._text[match.start(1) : start] if key else b""
+            masked = mask_string(string, start, detection, over, self.counts, before)
             self.nulled |= masked is None
             if masked is not string:
                 self._replace(start, match.end(), masked or _NULL)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from .detectors import MAX_MATCH
+from .detectors.private_key import DETECTOR as PRIVATE_KEY
 from .masker import Detection, Hit
 from .strategies import stricter
 
@@ -46,7 +47,9 @@ def mask_json(text: bytes, detection: Detection, counts: Counter[str] | None = N
             first += 1
         over = hits_before(raw, first, at)
         if token.lastgroup == "string" and (over or b"\\" in piece):
-            masked = mask_string(piece, detection, over, counted, text[key : token.start()] if key >= 0 else b"")
+            masked = mask_string(
+                piece, token.start(), detection, over, counted, text[key : token.start()] if key >= 0 else b""
+            )
             if masked is None:
                 return None
         elif token.lastgroup == "scalar" and over:
@@ -77,13 +80,17 @@ def hits_before(raw: list[Hit], first: int, end: int) -> list[Hit]:
 
 
 def mask_string(
-    piece: bytes, detection: Detection, over: Sequence[Hit], counts: Counter[str], before: bytes = b""
+    piece: bytes, at: int, detection: Detection, over: Sequence[Hit], counts: Counter[str], before: bytes = b""
 ) -> bytes | None:
-    """A string token masked: its own hits, or whole where only its surroundings give it away; None if a hit asks for `null`.
+    """A string token that begins at `at` masked: its own hits, or whole where its surroundings give it away; None if a hit asks for `null`.
 
     `over` are the hits of the raw text that overlap it, `before` is the key of which it is the value, up to it: where either is written
     with escapes, the two are read together once more without them.
     """
+    if over and b"\\" not in piece and b"\\" not in before and _inside(over, at, at + len(piece)):
+        shifted = [Hit(hit.start - at, hit.end - at, hit.strategy, hit.detectors) for hit in over]
+        # No strategy makes what JSON would have to escape out of what it had not to.
+        return None if (pieces := detection.pieces(piece, shifted, 0, counts)) is None else b"".join(pieces)
     content = string_content(piece)
     found: Counter[str] = Counter()
     masked = detection.mask_value(content, found)
@@ -103,6 +110,11 @@ def mask_string(
     if masked is content:
         return piece
     return None if masked is None else string_token(masked)
+
+
+def _inside(over: Sequence[Hit], start: int, end: int) -> bool:
+    """True if the hits lie between the quotes; a private key is cut out of its surroundings first, as in a stream."""
+    return over[0].start > start and over[-1].end < end and all(PRIVATE_KEY.name not in hit.detectors for hit in over)
 
 
 def string_content(piece: bytes) -> bytes:
