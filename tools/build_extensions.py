@@ -21,7 +21,9 @@ SOURCES = {
     "gateway_kernel/chain.py": "-O2",
     "edge_agent/spool.py": "-O2",
     "edge_agent/_repeat.pyx": "-O2",
+    "edge_agent/_way.pyx": "-O2",
     "edge_agent/protocols/postgres/_turns.pyx": "-O2",
+    "edge_agent/protocols/http/_rounds.pyx": "-O2",
     "edge_agent/protocols/postgres/_scan.pyx": "-O3",  # loops over bytes: they gain from it
 }
 """What is compiled, and how hard the C compiler tries."""

@@ -268,6 +268,10 @@ class RequestCodec(_Codec[RequestHead]):
         self._blank = False
         self._last = False  # the request said that it is the last of its connection
 
+    def pass_over(self) -> None:
+        """A whole request was read elsewhere: stand still behind it."""
+        self._state = _STANDING
+
     def restart(self) -> None:
         """Read the next request; there is none behind one that closes the connection (RFC 9112 9.6)."""
         if not self._last:

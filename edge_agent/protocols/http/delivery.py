@@ -10,15 +10,68 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edge_agent.detection import detection
 from edge_agent.kept import Kept, recorded_of_response
 from edge_agent.protocols.http import masking, refusal, response
+from edge_agent.protocols.http.heads import read_response
 from edge_agent.protocols.http.links import Links
-from edge_agent.protocols.http.messages import Headers, ResponseHead, chunk, last_chunk, response_head
+from edge_agent.protocols.http.messages import Headers, PeerError, ResponseHead, chunk, last_chunk, response_head
 from edge_agent.protocols.http.websocket import GOING_AWAY, SERVICE_RESTART, Tunnel, accept
 from gateway_kernel.audit import ResponseRecord
 from gateway_kernel.errors import UnmaskableError
 from gateway_kernel.judge import Judgement
+from gateway_kernel.masking.masker import Detection
+from gateway_kernel.verdict import Obligations
 
 if TYPE_CHECKING:
     from edge_agent.protocols.http.exchange import Exchange
+
+
+def given_headers(head: ResponseHead, exchange: "Exchange", judgement: Judgement) -> Headers:
+    """The headers of a response as the edge gives them, before anything is hidden in them."""
+    target = judgement.operation.text.partition("\n")[0].split(" ")[1]
+    return response.headers(head, exchange.place, exchange.guarded, exchange.room.cookies, target)
+
+
+def body_plan(head: ResponseHead, exchange: "Exchange", obligations: Obligations | None) -> masking.BodyPlan:
+    """What becomes of the body."""
+    keys = exchange.gateway.masking_keys
+    return masking.plan(head.status, head.headers, obligations, keys, links_of(exchange), body=head.body)
+
+
+def links_of(exchange: "Exchange") -> Links | None:
+    """From the upstream's URLs to the edge's; None where an URL of the origin need not be one of the resource."""
+    whole = exchange.guarded.upstream.path in ("", "/")
+    return Links(response.origin(exchange.guarded), exchange.place.base) if whole else None
+
+
+class Relay(NamedTuple):
+    """How a response with this very head is given on if it comes whole: `before` its length, `length` bytes of body from the upstream, in which
+    `links` are replaced. `length` below 0: not so simply."""
+
+    before: bytes
+    length: int
+    links: Links | None
+    tag: bytes
+
+
+_NOT_SO = Relay(b"", -1, None, b"")
+
+
+def relayed(raw: bytes, exchange: "Exchange") -> Relay:
+    """What `Delivery` would make of this head, for a request whose response is not masked and whose connections both go on."""
+    try:
+        head = read_response(raw, False)
+    except PeerError:
+        return _NOT_SO
+    plain = 200 <= head.status < 400 and head.body and head.length is not None and head.keep_alive
+    names = {name.lower() for name, _ in head.headers}
+    if not plain or exchange.head.minor == 0 or "set-cookie" in names or exchange.judgement is None:
+        return _NOT_SO
+    plan = body_plan(head, exchange, exchange.judgement.verdict.obligations)
+    if plan.withheld or (plan.sink is not None and "content-encoding" in names):
+        return _NOT_SO
+    headers = given_headers(head, exchange, exchange.judgement)
+    headers = tuple(each for each in headers if each[0].lower() not in plan.dropped)
+    before = response_head(head.status, head.reason, (*headers, ("Content-Length", "")))[:-4]
+    return Relay(before, head.length or 0, None if plan.sink is None else links_of(exchange), str(head.status).encode())
 
 
 class _Head(NamedTuple):
@@ -59,11 +112,14 @@ class Delivery:
     def begin(self, head: ResponseHead, *, keep: bool) -> None:
         """The head arrived."""
         self.status, self.detail = head.status, str(head.status)
-        headers = self._headers(head)
+        exchange = self.exchange
+        headers = given_headers(head, exchange, self.judgement)
+        if self._detection is not None:
+            headers = masking.masked_headers(headers, self._detection, self.masked)
         if head.status == 101:
             self._upgrade(head, headers)
             return
-        plan = self._plan(head)
+        plan = body_plan(head, exchange, None if self._observed else self.judgement.verdict.obligations)
         if plan.withheld:
             self._withhold(plan.withheld)
             return
@@ -83,29 +139,21 @@ class Delivery:
             framing = self._framing(given, length, keep=keep)
             self._emit(response_head(given.status, given.reason, headers + framing))
 
-    def _headers(self, head: ResponseHead) -> Headers:
-        exchange = self.exchange
-        target = self.judgement.operation.text.partition("\n")[0].split(" ")[1]
-        headers = response.headers(head, exchange.place, exchange.guarded, exchange.room.cookies, target)
-        detect = (
-            None
-            if self._observed
-            else detection(self.judgement.verdict.obligations.detect, exchange.gateway.masking_keys)
-        )
-        return headers if detect is None else masking.masked_headers(headers, detect, self.masked)
-
     @property
     def _observed(self) -> bool:
         return self.exchange.session.mode == "observe"
 
-    def _plan(self, head: ResponseHead) -> masking.BodyPlan:
-        exchange = self.exchange
-        whole = exchange.guarded.upstream.path in ("", "/")  # else an URL of the origin need not be one of the resource
-        links = Links(response.origin(exchange.guarded), exchange.place.base) if whole else None
-        obligations = None if self._observed else self.judgement.verdict.obligations
-        return masking.plan(
-            head.status, head.headers, obligations, exchange.gateway.masking_keys, links, body=head.body
-        )
+    @property
+    def _detection(self) -> Detection | None:
+        """What detectors look for in headers."""
+        if self._observed:
+            return None
+        return detection(self.judgement.verdict.obligations.detect, self.exchange.gateway.masking_keys)
+
+    @property
+    def plain(self) -> bool:
+        """True if it came whole, and the agent got all of it."""
+        return bool(self.status) and self.status < 400 and not self._withheld and self._tunnel is None
 
     def _framing(self, head: ResponseHead, length: int | None, *, keep: bool) -> Headers:
         """How the agent knows where the body ends (RFC 9112 6)."""

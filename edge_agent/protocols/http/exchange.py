@@ -21,16 +21,18 @@ from edge_agent.protocols.http.upstream import Connection, UpstreamError
 from gateway_kernel.audit import Decided, Finished, Noted, Outcome, operation_record, verdict_record
 from gateway_kernel.commands import Refuse, Result
 from gateway_kernel.judge import Judgement
-from gateway_kernel.model import Operation
+from gateway_kernel.model import Instant, Operation
 from gateway_kernel.verdict import denial
 
 if TYPE_CHECKING:
-    from edge_agent.protocols.http.frontend import Conversation, Frontend
+    from edge_agent.protocols.http.frontend import Conversation, Frontend, Identity
 
 HOLD = 25.0  # seconds: clients and what stands before them give up soon after
 ANSWER_LIMIT = 300.0  # seconds without a byte from the upstream
 LEFT_LIMIT = 10.0  # seconds for which the answer is waited for whose agent is gone, so that the outcome is known
 TOO_LARGE = "operation-too-large"
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+"""Methods whose body many servers do not expect (RFC 9110 9.3)."""
 
 
 class Exchange:
@@ -44,17 +46,21 @@ class Exchange:
         guarded: Guarded,
         conversation: "Conversation",
         place: Place,
+        identity: "Identity",
+        number: int,
     ) -> None:
         self.frontend = frontend
         self.room = frontend.room
         self.gateway = frontend.gateway
         self.head = head
+        self.name = name
+        self.identity = identity
         self.guarded = guarded
         self.conversation = conversation
         self.session = conversation.session
         self.place = place
         self.prepared = self.room.preparing.prepared(head, name, guarded)
-        self.id = self.next_id()
+        self.id = f"{self.session.id}-{number}"
         self.upstream_key = ""
         self.when_over: Callable[[], None] | None = None
         self.delivery: Delivery | None = None
@@ -65,7 +71,7 @@ class Exchange:
         self._settled = False  # forwarded or refused: the gate has spoken
         self._over = False
         self._admitting: Admitting | None = None
-        self._judgement: Judgement | None = None
+        self.judgement: Judgement | None = None
         self._done: Callable[[Result], None] | None = None
         self._connection: Connection | None = None
         self._outgoing: Iterator[bytes] | None = None
@@ -130,7 +136,7 @@ class Exchange:
             )
 
     def forward(self, judgement: Judgement, max_rows: int | None, done: Callable[[Result], None]) -> None:
-        self._judgement, self._done = judgement, done
+        self.judgement, self._done = judgement, done
         self._started = self.gateway.now()
         self._settled = True
         if self._left:
@@ -202,8 +208,8 @@ class Exchange:
 
     def _send(self, credential: Credential, connection: Connection) -> None:
         """Send what was judged; from here on a crash means `unknown`."""
-        assert self._judgement is not None
-        operation = self._judgement.operation
+        assert self.judgement is not None
+        operation = self.judgement.operation
         self._connection = connection
         self._told = time.monotonic()
         made = [("X-Request-Id", self.id)]
@@ -218,6 +224,10 @@ class Exchange:
             made.append(("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length)))
         elif self.head.length is not None or self.head.method in ("POST", "PUT", "PATCH"):
             made.append(("Content-Length", "0"))
+        if self.head.method in _BODILESS and self.intake.manner is not Manner.NONE:
+            # An upstream that does not look for a body there would read it as another request, which nobody judged.
+            made.append(("Connection", "close"))
+            connection.keep = False
         if self.head.upgrade == "websocket":
             self.upstream_key = websocket.new_key()
             made += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
@@ -283,6 +293,28 @@ class Exchange:
     @property
     def sent_whole(self) -> bool:
         return self._sent
+
+    def resume(
+        self, judgement: Judgement, started: Instant, connection: Connection, done: Callable[[Result], None]
+    ) -> None:
+        """Take over a request that was sent in the short way."""
+        self.judgement, self._done, self._started = judgement, done, started
+        self._settled = self._sent = True
+        self.delivery = Delivery(self, judgement)
+        self._connection = connection
+        self._told = time.monotonic()
+        connection.carry(self, self.head.method)
+
+    def wired(self, credential: Credential, name: str) -> bytes:
+        """The bytes of a request without a body, under this id, as they go upstream."""
+        assert self.judgement is not None
+        return wire(self.judgement.operation.text, credential, (("X-Request-Id", name),), self._opened)
+
+    @property
+    def repeatable(self) -> bool:
+        """True if it was a whole request without a body that was answered as it came."""
+        plain = self.delivery is not None and self.delivery.plain
+        return plain and self.intake.manner is Manner.NONE and not self.head.upgrade and self.judgement is not None
 
     # -- from the upstream --------------------------------------------------------------------------------------------
 

@@ -17,10 +17,17 @@ from edge_agent.protocols.http.exchange import Exchange
 from edge_agent.protocols.http.messages import End, PeerError, RequestHead
 from edge_agent.protocols.http.request import Named, named
 from edge_agent.protocols.http.response import Place
+from edge_agent.protocols.http.rounds import rounds
+from edge_agent.protocols.http.upstream import Connection
 from gateway_kernel.audit import Noted
-from gateway_kernel.model import Agent, Session
+from gateway_kernel.commands import Result
+from gateway_kernel.judge import Judgement
+from gateway_kernel.model import Agent, Instant, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_agent._repeat import Repeats
     from edge_agent.protocols.http.room import HttpRoom
 
 HEAD_LIMIT = 15.0  # seconds from the first byte of a head to its last
@@ -35,14 +42,19 @@ WRITE_BUFFER = 1 << 20  # bytes for the agent before the upstream is not read an
 AHEAD = 64 << 10  # bytes that an agent may send before its last request is answered
 
 
+type Identity = tuple[str, str, str]
+"""What was presented, and where: a name ("" if none), a secret, the resource."""
+
+
 class Conversation:
     """A session, and how many operations it has had."""
 
-    __slots__ = ("operations", "session")
+    __slots__ = ("operations", "repeats", "session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, repeats: "Repeats | None") -> None:
         self.session = session
         self.operations = 0
+        self.repeats = repeats
 
 
 class Frontend(asyncio.Protocol):
@@ -58,7 +70,7 @@ class Frontend(asyncio.Protocol):
         self._taken = False  # a head was read, and its request is not over
         self._ending = 0.0  # the time after which a connection that has had its last response is cut
         self._conversations: dict[tuple[str, str], Conversation] = {}
-        self._identity: tuple[tuple[str, str, str], float, Agent] | None = None
+        self._identity: tuple[Identity, float, Agent] | None = None
         self._paused: set[str] = set()
         self._writable = True
         self._since = time.monotonic()  # when what is waited for began
@@ -66,6 +78,9 @@ class Frontend(asyncio.Protocol):
         self._encrypted = False
         self._reading = False
         self._reason = ""
+        self._alone = b""  # the bytes of the request under way, if they came at once and alone
+        self.rounds = rounds(self)
+        self._rounds_seen = 0
 
     # -- asyncio's side -----------------------------------------------------------------------------------------------
 
@@ -77,15 +92,53 @@ class Frontend(asyncio.Protocol):
         self.room.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if not self.rounds.client(data):
+            self.ordinary(data)
+
+    def ordinary(self, data: bytes) -> None:
+        """Take bytes of the agent."""
         if self.closed or self._ending:
             return
-        if self.exchange is None or not self.exchange.tunnelled(data):
-            if not self._taken and not self._begun:
-                self._begun, self._since = True, time.monotonic()
-            self.codec.feed(data)
-            self._read()
+        if self.exchange is not None and self.exchange.tunnelled(data):
+            return
+        if not self._taken and not self._begun:
+            self._begun, self._since = True, time.monotonic()
+            self._alone = data
+        else:
+            self._alone = b""
+        self.codec.feed(data)
+        self._read()
+
+    def rests(self, identity: Identity, now: float) -> bool:
+        """True if nothing is under way and nothing has begun, and whoever asks now has just proved who they are."""
+        known = self._identity
+        return (
+            self.exchange is None
+            and not (self._taken or self._begun or self._ending or self.closed or self.room.draining)
+            and known is not None
+            and known[1] > now
+            and known[0] == identity
+        )
+
+    def resume(
+        self,
+        like: Exchange,
+        number: int,
+        judgement: Judgement,
+        started: Instant,
+        connection: Connection,
+        done: "Callable[[Result], None]",
+    ) -> None:
+        """A request like that of an exchange before was sent in the short way: it goes on as any other."""
+        self._taken, self._since = True, time.monotonic()
+        self.codec.pass_over()
+        self.exchange = Exchange(
+            self, like.head, like.name, like.guarded, like.conversation, like.place, like.identity, number
+        )
+        self.exchange.resume(judgement, started, connection, done)
 
     def eof_received(self) -> bool:
+        self.rounds.unfold()
         # A client that has sent its request may close its half and still read the answer.
         if self.exchange is None or not self.exchange.half_closed():
             return False
@@ -96,6 +149,7 @@ class Frontend(asyncio.Protocol):
         self.close(f"the agent went away{f': {exc}' if exc else ''}", gone=True)
 
     def pause_writing(self) -> None:
+        self.rounds.unfold()
         self._writable, self._since = False, time.monotonic()
         if self.exchange is not None:
             self.exchange.agent_writable(False)
@@ -231,7 +285,9 @@ class Frontend(asyncio.Protocol):
             return
         scheme = "https" if self._encrypted else "http"
         place = Place(f"{scheme}://{head.host}{name.prefix}", name.prefix, self._encrypted, agent.name, name.resource)
-        self.exchange = Exchange(self, head, name, guarded, conversation, place)
+        conversation.operations += 1
+        identity = self._identity[0] if self._identity is not None else ("", "", "")
+        self.exchange = Exchange(self, head, name, guarded, conversation, place, identity, conversation.operations)
         self.exchange.begin()
 
     def _conversation(self, agent: Agent, guarded: Guarded, head: RequestHead) -> Conversation:
@@ -244,7 +300,7 @@ class Frontend(asyncio.Protocol):
             self.gateway.close_session(session, "the agent or the resource changed")
         client = next((value for name, value in head.headers if name.lower() == "user-agent"), "")
         session = self.gateway.open_session(agent, guarded, peer=self._peer(), client=client[:200])
-        found = self._conversations[key] = Conversation(session)
+        found = self._conversations[key] = Conversation(session, self.gateway.repeats(session))
         return found
 
     def _tells_review(self, head: RequestHead, agent: Agent) -> bool:
@@ -279,7 +335,7 @@ class Frontend(asyncio.Protocol):
 
     def over(self, *, keep: bool) -> None:
         """The request has had its response. With `keep` all of its bytes were read, and the next one may come."""
-        self.exchange = None
+        exchange, self.exchange = self.exchange, None
         if not keep or self.room.draining:
             self._linger("the last response was sent")
             return
@@ -287,6 +343,9 @@ class Frontend(asyncio.Protocol):
         self._since = time.monotonic()
         self.codec.restart()
         self._begun = bool(self.codec.leftover)
+        alone, self._alone = self._alone, b""
+        if exchange is not None and exchange.repeatable and alone and not self._begun:
+            self.rounds.learn(alone, exchange)
         if self._begun and not self._reading:
             self._read()
 
@@ -316,6 +375,10 @@ class Frontend(asyncio.Protocol):
 
     def look(self, now: float) -> None:
         """Called each second: end what takes too long."""
+        if self.rounds.busy:
+            self.rounds.unfold()  # it has the limits of any other request
+        elif self.rounds.taken != self._rounds_seen:
+            self._rounds_seen, self._since = self.rounds.taken, now
         if self._ending:
             if now > self._ending and self._writable:
                 self.close(self._reason)
@@ -352,6 +415,7 @@ class Frontend(asyncio.Protocol):
 
     def drain(self) -> None:
         """The edge stops: an idle connection ends now, a busy one with the response that is under way."""
+        self.rounds.unfold()
         if self.exchange is None and not self._taken:
             self.close("edge stopped")
         elif self.exchange is not None:
@@ -367,6 +431,7 @@ class Frontend(asyncio.Protocol):
         """End the connection and its sessions. A request in flight may end first, so that its outcome is known."""
         if self.closed:
             return
+        self.rounds.unfold()
         self.closed = True
         self.transport.close()
         exchange, self.exchange = self.exchange, None

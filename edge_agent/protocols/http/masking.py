@@ -12,6 +12,7 @@ from typing import NamedTuple
 from edge_agent.detection import detection as compiled
 from edge_agent.protocols.http.content import Decoder, codings, known
 from edge_agent.protocols.http.links import Links, LinkSink
+from edge_agent.protocols.http.messages import Headers
 from gateway_kernel.errors import UnmaskableError
 from gateway_kernel.masking.event_stream import EventStreamMasker
 from gateway_kernel.masking.json_lines import JsonLinesMasker
@@ -22,7 +23,6 @@ from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.masking.stream import Gathering, Stream
 from gateway_kernel.verdict import ColumnMask, Obligations
 
-type Headers = tuple[tuple[str, str], ...]
 
 _LINES = frozenset(
     {

@@ -10,12 +10,15 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING, cast
 from typing import Protocol as Interface
-from typing import cast
 
 from edge_agent.gateway import Upstream
 from edge_agent.protocols.http.codec import ResponseCodec
 from edge_agent.protocols.http.messages import End, PeerError, ResponseHead
+
+if TYPE_CHECKING:
+    from edge_agent.protocols.http._rounds import Rounds
 
 CONNECT_LIMIT = 15.0  # seconds for connecting and TLS together
 KEPT_IDLE = 30.0  # seconds for which an unused connection is offered again; upstreams close them, often after 60
@@ -67,10 +70,12 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._codec = ResponseCodec()
         self._receiver: Receiver | None = None
-        self._keep = False
+        self.keep = True  # it may carry another request
         self._tunnel = False
         self._paused = False
         self.idle_since = 0.0
+        self.round: Rounds | None = None  # a request in the short way that it carries
+        self.way: object = None  # kept here for that
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,9 +85,13 @@ class Connection(asyncio.Protocol):
 
     def send(self, receiver: Receiver, method: str, head: bytes) -> None:
         """Send a request; its response is told to `receiver`."""
+        self.carry(receiver, method)
+        self.transport.write(head)
+
+    def carry(self, receiver: Receiver, method: str) -> None:
+        """A request was sent; its response is told to `receiver`."""
         self._receiver = receiver
         self._codec.expect(method)
-        self.transport.write(head)
 
     def tunnel(self) -> bytes:
         """The response was 101: from now on bytes go to `Receiver.switched`. Returns those that came already."""
@@ -90,6 +99,11 @@ class Connection(asyncio.Protocol):
         return self._codec.leftover
 
     def data_received(self, data: bytes) -> None:
+        if self.round is None or not self.round.server(data):
+            self.ordinary(data)
+
+    def ordinary(self, data: bytes) -> None:
+        """Take bytes of the upstream."""
         receiver = self._receiver
         if receiver is None:
             self.abort()  # nobody asked
@@ -116,14 +130,14 @@ class Connection(asyncio.Protocol):
                 self._finished()
                 receiver.ended(event)
             else:
-                self._keep = event.keep_alive and not event.until_close
+                self.keep &= event.keep_alive and not event.until_close
                 receiver.responded(event)
 
     def _finished(self) -> None:
         receiver, self._receiver = self._receiver, None
         self.pause(False)
         if (
-            self._keep
+            self.keep
             and not self._codec.leftover
             and not self.transport.is_closing()
             and receiver is not None
@@ -140,6 +154,8 @@ class Connection(asyncio.Protocol):
             (self.transport.pause_reading if paused else self.transport.resume_reading)()
 
     def eof_received(self) -> bool:
+        if self.round is not None:
+            self.round.unfold()
         if self._receiver is not None and not self._tunnel:
             receiver = self._receiver
             try:
@@ -151,6 +167,8 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.round is not None:
+            self.round.unfold()
         self._pool.lost(self)
         self._broken(f"the connection to the upstream was lost{f': {_said(exc)}' if exc else ''}")
 
