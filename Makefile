@@ -8,7 +8,7 @@ help:           ## what there is to do
 setup:          ## install Python 3.13 and the locked environment
 	@tools/bootstrap.sh
 
-demo: setup     ## allow, mask, block, rewrite, wait, approve, deny, replay, verify on real PostgreSQL
+demo: setup     ## allow, mask, block, rewrite, wait, approve, deny, replay, verify on real PostgreSQL and HTTP
 	@.venv/bin/sallyport demo
 
 capture: setup  ## the demo, drawn into docs/images/demo.svg

@@ -24,7 +24,7 @@ GROUPS = {
 COMMANDS = {
     "up": ("up", "Run control plane and edge on this machine."),
     "edge": ("edge", "Run the edge agent beside the resources."),
-    "demo": ("demo", "Show what Sallyport does on a real PostgreSQL."),
+    "demo": ("demo", "Show what Sallyport does on a real PostgreSQL and a real HTTP service."),
     "connect": ("connect", "Print the lines that connect an agent."),
 }
 """Name of each single command -> its module, whose `run` it is, and what it does."""

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,8 @@ from sallyport.stack import Stack
 
 NAME = "up"
 CONTROL_PORT = 7071
-DEMO_LISTENER = "127.0.0.1:6432"
+DEMO_LISTENERS = {"postgres": "127.0.0.1:6432", "http": "127.0.0.1:8080"}
+DEMO_HOLD = 300
 
 
 def run(
@@ -43,22 +45,23 @@ def run(
 
 
 class Guarded(msgspec.Struct, frozen=True):
-    """What came up: addresses by listener, and who and what was registered."""
+    """What came up: addresses by listener, and who and what was registered; resources with their protocols."""
 
     listeners: dict[str, str]
-    resources: list[str]
+    resources: dict[str, str]
     agents: list[str]
     people: list[str]
 
 
 def _shop(stack: contextlib.ExitStack, port: int) -> tuple[Stack, Guarded]:
-    """The demo's shop with a database of its own. Imported here: only it needs the extra `demo`."""
-    from sallyport.demo import AGENT, APPROVER, RESOURCE, shop
-    from sallyport.local_postgres import running_postgres
+    """The demo's shop with a database and a service of its own. Imported here: only it needs the extra `demo`."""
+    from sallyport import demo
 
-    postgres = stack.enter_context(running_postgres())
-    sallyport, _, address = stack.enter_context(shop(state_dir(), postgres, control_port=port, listen=DEMO_LISTENER))
-    return sallyport, Guarded({"postgres": address}, [RESOURCE], [AGENT], [APPROVER])
+    postgres, service = stack.enter_context(demo.running_postgres()), stack.enter_context(demo.running_http())
+    shop = demo.shop(state_dir(), postgres, service, control_port=port, listen=DEMO_LISTENERS, hold=DEMO_HOLD)
+    found = stack.enter_context(shop)
+    resources = {demo.DATABASE: "postgres", demo.SERVICE: "http"}
+    return found.stack, Guarded(found.listeners, resources, [demo.AGENT], [demo.APPROVER])
 
 
 def _text(path: Path) -> str:
@@ -88,7 +91,8 @@ def _guard(sallyport: Stack, config: Path, policy: Path | None, agents: list[str
             f"{config}: control_plane.url is {settings.control_plane}, but this machine's is {sallyport.url}",
             BAD_USAGE,
         )
-    return Guarded(sallyport.start_edge(config), [one.name for one in settings.resources], agents, people)
+    guarded = {one.name: one.protocol for one in settings.resources}
+    return Guarded(sallyport.start_edge(config), guarded, agents, people)
 
 
 def _announce(sallyport: Stack, guarded: Guarded, as_json: bool) -> None:
@@ -104,8 +108,21 @@ def _announce(sallyport: Stack, guarded: Guarded, as_json: bool) -> None:
     lines = ["ready", f"  control plane  {sallyport.url}", f"  reviews        {sallyport.url}/reviews"]
     lines += [f"  {name:<14} {address}" for name, address in guarded.listeners.items()]
     lines += [f"  key of {name}: {path}" for name, path in keys.items()]
-    lines += [f"  to connect: sallyport connect {guarded.resources[0]} --agent {name}" for name in guarded.agents]
+    lines += [
+        f"  to connect: sallyport connect {resource} --protocol {protocol} --agent {name}"
+        for name in guarded.agents
+        for resource, protocol in _first_of_each(guarded.resources)
+    ]
     emit(document, as_json=as_json, text=lines)
+
+
+def _first_of_each(resources: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """One resource of each protocol."""
+    told: set[str] = set()
+    for name, protocol in resources.items():
+        if protocol not in told:
+            yield name, protocol
+        told.add(protocol)
 
 
 def _until_interrupted(sallyport: Stack) -> None:
