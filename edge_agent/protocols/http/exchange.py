@@ -6,7 +6,7 @@ what was judged, once, and tells the driver the truth about what became of it. H
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge_agent.gateway import Admitting, Credential, Guarded, LimitReachedError
@@ -14,9 +14,10 @@ from edge_agent.protocols.http import refusal as answers
 from edge_agent.protocols.http import websocket
 from edge_agent.protocols.http.delivery import Delivery
 from edge_agent.protocols.http.intake import Intake, Manner
-from edge_agent.protocols.http.messages import End, RequestHead, ResponseHead, chunk, last_chunk
+from edge_agent.protocols.http.messages import End, RequestHead, ResponseHead
 from edge_agent.protocols.http.request import Named, wire
 from edge_agent.protocols.http.response import Place
+from edge_agent.protocols.http.sending import Sending
 from edge_agent.protocols.http.upstream import Connection, UpstreamError
 from gateway_kernel.audit import Decided, Finished, Noted, Outcome, operation_record, verdict_record
 from gateway_kernel.commands import Refuse, Result
@@ -25,14 +26,13 @@ from gateway_kernel.model import Instant, Operation
 from gateway_kernel.verdict import denial
 
 if TYPE_CHECKING:
-    from edge_agent.protocols.http.frontend import Conversation, Frontend, Identity
+    from edge_agent.protocols.http.conversations import Conversation, Identity
+    from edge_agent.protocols.http.frontend import Frontend
 
 HOLD = 25.0  # seconds: clients and what stands before them give up soon after
 ANSWER_LIMIT = 300.0  # seconds without a byte from the upstream
 LEFT_LIMIT = 10.0  # seconds for which the answer is waited for whose agent is gone, so that the outcome is known
 TOO_LARGE = "operation-too-large"
-_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-"""Methods whose body many servers do not expect (RFC 9110 9.3)."""
 
 
 class Exchange:
@@ -61,12 +61,10 @@ class Exchange:
         self.place = place
         self.prepared = self.room.preparing.prepared(head, name, guarded)
         self.id = f"{self.session.id}-{number}"
-        self.upstream_key = ""
         self.when_over: Callable[[], None] | None = None
         self.delivery: Delivery | None = None
         self.closes = False  # the end of the response is that of the connection
         self.intake = Intake(self)
-        self._sent = False  # all of the request was sent
         self._left = False  # the agent is gone
         self._settled = False  # forwarded or refused: the gate has spoken
         self._over = False
@@ -74,7 +72,7 @@ class Exchange:
         self.judgement: Judgement | None = None
         self._done: Callable[[Result], None] | None = None
         self._connection: Connection | None = None
-        self._outgoing: Iterator[bytes] | None = None
+        self._sending: Sending | None = None
         self._started = 0
         self._told = 0.0  # when the upstream last gave or took something
 
@@ -98,7 +96,7 @@ class Exchange:
         self.intake.drop()
         if self._admitting is not None and not self._settled:
             self._admitting.abandon()
-        if self._connection is not None and not self._sent:
+        if self._connection is not None and not self.sent_whole:
             self._lose(f"the agent broke off its request: {reason}")
 
     @property
@@ -209,97 +207,45 @@ class Exchange:
     def _send(self, credential: Credential, connection: Connection) -> None:
         """Send what was judged; from here on a crash means `unknown`."""
         assert self.judgement is not None
-        operation = self.judgement.operation
         self._connection = connection
         self._told = time.monotonic()
-        made = [("X-Request-Id", self.id)]
-        body = b""
-        if operation.parameters:
-            body = operation.parameters[0].value or b""
-            made.append(("Content-Length", str(len(body))))
-        elif self.intake.manner is Manner.SPOOLED and self.intake.spool is not None:
-            made.append(("Content-Length", str(self.intake.spool.size)))
-        elif self.intake.manner is Manner.STREAMED:
-            length = self.head.length
-            made.append(("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length)))
-        elif self.head.length is not None or self.head.method in ("POST", "PUT", "PATCH"):
-            made.append(("Content-Length", "0"))
-        if self.head.method in _BODILESS and self.intake.manner is not Manner.NONE:
-            # An upstream that does not look for a body there would read it as another request, which nobody judged.
-            made.append(("Connection", "close"))
-            connection.keep = False
-        if self.head.upgrade == "websocket":
-            self.upstream_key = websocket.new_key()
-            made += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-            made += [("Sec-WebSocket-Version", websocket.VERSION), ("Sec-WebSocket-Key", self.upstream_key)]
-        head = wire(operation.text, credential, tuple(made), self._opened)
-        self.intake.pieces, pieces = [], self.intake.pieces
-        if self.intake.manner is Manner.STREAMED:
-            connection.send(self, self.head.method, head)
-            for piece in pieces:
-                self.stream(piece)
-            self.frontend.pause("upstream", False)
-            if self.intake.whole:
-                self.stream_ended()
-        elif self.intake.manner is Manner.SPOOLED and self.intake.spool is not None:
-            connection.send(self, self.head.method, head)
-            self._outgoing = self.intake.spool.chunks()
-            self._pour()
-        else:
-            self._sent = True
-            connection.send(self, self.head.method, head + body)
+        self._sending = Sending(self, connection)
+        self._sending.begin(self.judgement.operation, credential)
 
-    def _opened(self, cookies: str) -> str:
+    def opened(self, cookies: str) -> str:
+        """A Cookie header of the agent as the upstream knows it."""
         return self.room.cookies.opened(cookies, self.place.agent, self.place.resource)
 
     def stream(self, data: bytes) -> None:
-        """Send the next piece of a body that goes on as it comes."""
-        connection = self._connection
-        if connection is None:
+        """The next piece of a body that goes on as it comes; it waits where there is no connection yet."""
+        if self._sending is None:
             self.intake.pieces.append(data)
-            return
-        self._told = time.monotonic()
-        assert self.delivery is not None
-        self.delivery.count_input(data)
-        connection.transport.write(data if self.head.length is not None else chunk(data))
+        else:
+            self._told = time.monotonic()
+            self._sending.stream(data)
 
     def stream_ended(self) -> None:
         """Such a body is whole."""
-        if self._connection is None:
-            return  # told again once there is one
-        self._sent = True
-        if self.head.length is None:
-            self._connection.transport.write(last_chunk())
-
-    def _pour(self) -> None:
-        """Send what was spooled, as fast as the upstream takes it."""
-        connection, outgoing = self._connection, self._outgoing
-        if connection is None or outgoing is None:
-            return
-        for piece in outgoing:
-            connection.transport.write(piece)
-            if connection.full:
-                return
-        self._outgoing = None
-        self._sent = True
+        if self._sending is not None:
+            self._sending.stream_ended()
 
     def writable(self, writable: bool) -> None:
         """The upstream takes no more for now, or takes more again."""
         if self.intake.manner is Manner.STREAMED or self._upgraded:
             self.frontend.pause("upstream", not writable)
-        elif writable:
-            self._pour()
+        elif writable and self._sending is not None:
+            self._sending.pour()
 
     @property
     def sent_whole(self) -> bool:
-        return self._sent
+        return self._sending is None or self._sending.whole
 
     def resume(
         self, judgement: Judgement, started: Instant, connection: Connection, done: Callable[[Result], None]
     ) -> None:
         """Take over a request that was sent in the short way."""
         self.judgement, self._done, self._started = judgement, done, started
-        self._settled = self._sent = True
+        self._settled = True
         self.delivery = Delivery(self, judgement)
         self._connection = connection
         self._told = time.monotonic()
@@ -308,7 +254,12 @@ class Exchange:
     def wired(self, credential: Credential, name: str) -> bytes:
         """The bytes of a request without a body, under this id, as they go upstream."""
         assert self.judgement is not None
-        return wire(self.judgement.operation.text, credential, (("X-Request-Id", name),), self._opened)
+        return wire(self.judgement.operation.text, credential, (("X-Request-Id", name),), self.opened)
+
+    @property
+    def upstream_key(self) -> str:
+        """The key of the WebSocket handshake with the upstream, "" if there was none."""
+        return "" if self._sending is None else self._sending.key
 
     @property
     def repeatable(self) -> bool:
@@ -499,7 +450,7 @@ class Exchange:
             return False
         if self._connection is None:
             return True  # it is being connected, and then not sent
-        if not self._sent or (self.delivery is not None and self.delivery.status):
+        if not self.sent_whole or (self.delivery is not None and self.delivery.status):
             self._lose(reason)
             self._over = True
             return False

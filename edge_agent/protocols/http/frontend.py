@@ -5,29 +5,26 @@ A session is one agent at one resource on one connection. Requests behind one th
 """
 
 import asyncio
-import base64
-import binascii
 import time
 from typing import TYPE_CHECKING, cast
 
-from edge_agent.gateway import Guarded, IdentityRefusedError, LimitReachedError
+from edge_agent.gateway import IdentityRefusedError, LimitReachedError
 from edge_agent.protocols.http import refusal
 from edge_agent.protocols.http.codec import RequestCodec
+from edge_agent.protocols.http.conversations import Conversations, Identity
 from edge_agent.protocols.http.exchange import Exchange
 from edge_agent.protocols.http.messages import End, PeerError, RequestHead
 from edge_agent.protocols.http.request import Named, named
 from edge_agent.protocols.http.response import Place
 from edge_agent.protocols.http.rounds import rounds
 from edge_agent.protocols.http.upstream import Connection
-from gateway_kernel.audit import Noted
 from gateway_kernel.commands import Result
 from gateway_kernel.judge import Judgement
-from gateway_kernel.model import Agent, Instant, Session
+from gateway_kernel.model import Agent, Instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_agent._repeat import Repeats
     from edge_agent.protocols.http.room import HttpRoom
 
 HEAD_LIMIT = 15.0  # seconds from the first byte of a head to its last
@@ -37,24 +34,8 @@ WRITE_LIMIT = 120.0  # seconds for which an agent may take nothing of its respon
 LINGER = (
     2.0  # seconds for which what an agent still sends is thrown away, so that it can read why its request was not read
 )
-IDENTITY_KEPT = 1.0  # seconds for which a proved identity is not proved again
 WRITE_BUFFER = 1 << 20  # bytes for the agent before the upstream is not read any more
 AHEAD = 64 << 10  # bytes that an agent may send before its last request is answered
-
-
-type Identity = tuple[str, str, str]
-"""What was presented, and where: a name ("" if none), a secret, the resource."""
-
-
-class Conversation:
-    """A session, and how many operations it has had."""
-
-    __slots__ = ("operations", "repeats", "session")
-
-    def __init__(self, session: Session, repeats: "Repeats | None") -> None:
-        self.session = session
-        self.operations = 0
-        self.repeats = repeats
 
 
 class Frontend(asyncio.Protocol):
@@ -69,14 +50,14 @@ class Frontend(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self._taken = False  # a head was read, and its request is not over
         self._ending = 0.0  # the time after which a connection that has had its last response is cut
-        self._conversations: dict[tuple[str, str], Conversation] = {}
-        self._identity: tuple[Identity, float, Agent] | None = None
+        self._conversations = Conversations(room.gateway)
         self._paused: set[str] = set()
         self._writable = True
         self._since = time.monotonic()  # when what is waited for began
         self._begun = False  # bytes of the next head are there
         self._encrypted = False
         self._reading = False
+        self._last = False  # the agent sends no more requests
         self._reason = ""
         self._alone = b""  # the bytes of the request under way, if they came at once and alone
         self.rounds = rounds(self)
@@ -111,13 +92,10 @@ class Frontend(asyncio.Protocol):
 
     def rests(self, identity: Identity, now: float) -> bool:
         """True if nothing is under way and nothing has begun, and whoever asks now has just proved who they are."""
-        known = self._identity
         return (
             self.exchange is None
             and not (self._taken or self._begun or self._ending or self.closed or self.room.draining)
-            and known is not None
-            and known[1] > now
-            and known[0] == identity
+            and self._conversations.proved(identity, now) is not None
         )
 
     def resume(
@@ -139,11 +117,9 @@ class Frontend(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.rounds.unfold()
-        # A client that has sent its request may close its half and still read the answer.
-        if self.exchange is None or not self.exchange.half_closed():
-            return False
-        self._ending = 0.0
-        return True
+        # A client that has sent its request may close its half and still read the answer; nothing more can come behind it.
+        self._last = True
+        return self._taken and (self.exchange is None or self.exchange.half_closed())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(f"the agent went away{f': {exc}' if exc else ''}", gone=True)
@@ -203,11 +179,7 @@ class Frontend(asyncio.Protocol):
 
     def _malformed(self, error: PeerError) -> None:
         """No request can be read from here on: the connection ends with a word why."""
-        for conversation in self._conversations.values():
-            try:
-                self.gateway.record(conversation.session, Noted("malformed request", error.text))
-            except LimitReachedError:
-                break  # the recording is unavailable; nothing is forwarded either
+        self._conversations.note("malformed request", error.text)
         exchange = self.exchange
         if exchange is not None:
             exchange.request_broke(error.text)
@@ -225,49 +197,34 @@ class Frontend(asyncio.Protocol):
         name = named(head, self.gateway.guarded)
         if name is None:
             name = Named("", head.target, "")
-        secret = self._secret(head, name)
-        if secret is None:
+        identity = self._conversations.presented(head, name.resource)
+        if identity is None:
             self._unknown(head, "send `Authorization: Bearer <agent key>`")
             return
-        known = self._identity
-        if known is not None and known[0] == (*secret, name.resource) and self._since < known[1]:
-            self._serve(head, name, known[2])
+        agent = self._conversations.proved(identity, self._since)
+        if agent is not None:
+            self._serve(head, name, identity, agent)
         else:
-            self.room.spawn(self._identify(head, name, *secret))
+            self.room.spawn(self._identify(head, name, identity))
 
-    def _secret(self, head: RequestHead, name: Named) -> tuple[str, str] | None:
-        """The name ("" if none is said) and the secret that the agent presents; None if it presents none."""
-        guarded = self.gateway.guarded(name.resource)
-        elsewhere = guarded.injected_header.lower() if guarded is not None else ""
-        found: tuple[str, str] | None = None
-        for key, value in head.headers:
-            low = key.lower()
-            if low == "authorization":
-                return _presented(value)
-            if low == elsewhere:  # client libraries put their key where the API expects it
-                found = "", value.rpartition(" ")[2]
-        return found
-
-    async def _identify(self, head: RequestHead, name: Named, who: str, secret: str) -> None:
+    async def _identify(self, head: RequestHead, name: Named, identity: Identity) -> None:
         peer = self._peer()
         if not self._encrypted and not _is_loopback(peer):
             self._unknown(head, "the gateway takes no key without TLS: use https, and replace the key that was sent")
             return
         try:
-            agent = await self.gateway.identify(who, secret, resource=name.resource, peer=peer)
+            agent = await self._conversations.prove(identity, peer)
         except IdentityRefusedError as error:
             self._unknown(head, str(error))
             return
         except LimitReachedError as error:
             self.last_words(refusal.problem(429, "too many requests", str(error)), str(error))
             return
-        if self.closed:
-            return
-        self._identity = ((who, secret, name.resource), time.monotonic() + IDENTITY_KEPT, agent)
-        self._serve(head, name, agent)
-        self._read()
+        if not self.closed:
+            self._serve(head, name, identity, agent)
+            self._read()
 
-    def _serve(self, head: RequestHead, name: Named, agent: Agent) -> None:
+    def _serve(self, head: RequestHead, name: Named, identity: Identity, agent: Agent) -> None:
         guarded = self.gateway.guarded(name.resource)
         if guarded is None:
             if not self._tells_review(head, agent):
@@ -279,29 +236,15 @@ class Frontend(asyncio.Protocol):
                 )
             return
         try:
-            conversation = self._conversation(agent, guarded, head)
+            conversation = self._conversations.of(agent, guarded, head, self._peer())
         except LimitReachedError as error:
             self.last_words(refusal.problem(429, "a limit is reached", str(error)), str(error))
             return
         scheme = "https" if self._encrypted else "http"
         place = Place(f"{scheme}://{head.host}{name.prefix}", name.prefix, self._encrypted, agent.name, name.resource)
         conversation.operations += 1
-        identity = self._identity[0] if self._identity is not None else ("", "", "")
         self.exchange = Exchange(self, head, name, guarded, conversation, place, identity, conversation.operations)
         self.exchange.begin()
-
-    def _conversation(self, agent: Agent, guarded: Guarded, head: RequestHead) -> Conversation:
-        key = (agent.name, guarded.resource.name)
-        found = self._conversations.get(key)
-        if found is not None:
-            session = found.session
-            if session.agent == agent and session.resource == guarded.resource and session.mode == guarded.mode:
-                return found
-            self.gateway.close_session(session, "the agent or the resource changed")
-        client = next((value for name, value in head.headers if name.lower() == "user-agent"), "")
-        session = self.gateway.open_session(agent, guarded, peer=self._peer(), client=client[:200])
-        found = self._conversations[key] = Conversation(session, self.gateway.repeats(session))
-        return found
 
     def _tells_review(self, head: RequestHead, agent: Agent) -> bool:
         """`GET /reviews/{id}`: where a review of this agent stands; it gives no power over it."""
@@ -336,7 +279,7 @@ class Frontend(asyncio.Protocol):
     def over(self, *, keep: bool) -> None:
         """The request has had its response. With `keep` all of its bytes were read, and the next one may come."""
         exchange, self.exchange = self.exchange, None
-        if not keep or self.room.draining:
+        if not keep or self._last or self.room.draining:
             self._linger("the last response was sent")
             return
         self._taken = False
@@ -441,29 +384,12 @@ class Frontend(asyncio.Protocol):
             self._close_sessions(reason)
 
     def _close_sessions(self, reason: str) -> None:
-        for conversation in self._conversations.values():
-            self.gateway.close_session(conversation.session, reason)
-        self._conversations.clear()
+        self._conversations.close(reason)
         self.room.gone(self)
 
 
 def _has_body(head: RequestHead) -> bool:
     return head.chunked or bool(head.length)
-
-
-def _presented(value: str) -> tuple[str, str] | None:
-    """Name and secret of an Authorization header (RFC 6750, RFC 7617)."""
-    scheme, _, rest = value.strip().partition(" ")
-    rest = rest.strip()
-    if scheme.lower() == "bearer" and rest:
-        return "", rest
-    if scheme.lower() == "basic":
-        try:
-            name, colon, secret = base64.b64decode(rest, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return (name, secret) if colon and secret else None
-    return None
 
 
 def _is_loopback(host: str) -> bool:
