@@ -75,9 +75,12 @@ class Members:
         """What stands for a string under `strategy`; None is null."""
         return apply(strategy, content, self._keys)
 
-    def named_in(self, text: bytes) -> bool:
-        """True if text in which no members can be told from values speaks of a hidden one, by the last part of its name."""
-        return self._named is None or self._named.search(text) is not None
+    def named(self, text: bytes) -> int:
+        """Where text, in which no members can be told from values, speaks of a hidden one, by the last part of its name; -1 if nowhere."""
+        if self._named is None:
+            return 0
+        found = self._named.search(text)
+        return -1 if found is None else found.start()
 
 
 def _automaton(ends: dict[_Path, Strategy]) -> State:

@@ -26,11 +26,19 @@ class TextMasker(Masker):
         self._members = members or None
 
     def _write(self, segment: Segment, out: list[bytes]) -> None:
-        if self._members is not None and self._members.named_in(segment.window):
-            raise UnmaskableError(
-                "the content is no JSON and names a member that is hidden: its values cannot be told from the rest"
-            )
-        super()._write(segment, out)
+        window, start, stop, hits = segment
+        named = -1 if self._members is None else self._members.named(window)
+        if named < 0 or named >= stop:
+            super()._write(segment, out)
+            return
+        # How many lines make a segment depends on the chunks, so the lines before the name go out.
+        line = window.rfind(b"\n", 0, named) + 1
+        whole = [hit for hit in hits if hit.end <= line]
+        if start < line and all(hit.start >= line for hit in hits[len(whole) :]):
+            super()._write(Segment(window, start, line, whole), out)
+        raise UnmaskableError(
+            "the content is no JSON and names a member that is hidden: its values cannot be told from the rest"
+        )
 
 
 class MessageMasker:

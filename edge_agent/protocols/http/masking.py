@@ -23,7 +23,6 @@ from gateway_kernel.masking.strategies import MaskingKeys
 from gateway_kernel.masking.stream import Gathering, Stream
 from gateway_kernel.verdict import ColumnMask, Obligations
 
-
 _LINES = frozenset(
     {
         "application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines", "application/x-jsonlines",
@@ -136,7 +135,7 @@ class _Kind(NamedTuple):
     """What the head says of the body."""
 
     types: tuple[str, ...]
-    charset: str
+    charset: str  # one that is not read, "" if there is none
     codings: tuple[str, ...]
     partial: bool
 
@@ -149,8 +148,8 @@ class _Kind(NamedTuple):
             match name.lower():
                 case "content-type":
                     types.append(value.partition(";")[0].strip().lower())
-                    found = _CHARSET.search(value)
-                    charset = found[1].lower() if found else charset
+                    named = [each.lower() for each in _CHARSET.findall(value)]
+                    charset = next((each for each in named if each not in _CHARSETS), charset)
                 case "content-encoding":
                     encoded.append(value)
                 case "content-range":
@@ -181,7 +180,7 @@ def _relinked(status: int, given: _Kind, links: Links | None) -> BodyPlan:
     """Nothing is hidden; only the upstream's own URLs are made the edge's, where the body can be read."""
     if links is None or links.same or status == 206 or given.partial or not given.form:
         return _UNTOUCHED
-    if given.charset not in _CHARSETS and given.charset:
+    if given.charset:
         return _UNTOUCHED
     if not given.codings:
         return BodyPlan(Sink(None, None, LinkSink(links)), dropped=_RELINKED - {_DECODED})
@@ -222,7 +221,7 @@ def _unreadable(status: int, given: _Kind, obligations: Obligations) -> str:
             return ""
         kind = given.media or "of no stated type"
         return f"something must be hidden in it and it is {kind}, which is not read (`binary: pass` in each mask rule lets such content through)"
-    if given.charset and given.charset not in _CHARSETS:
+    if given.charset:
         return f"its character set {given.charset} is not read: only UTF-8, ASCII and Latin-1 are"
     if not known(given.codings):
         return f"its content coding {', '.join(given.codings)} is not read"

@@ -63,5 +63,5 @@ def test_a_mask_without_a_name_is_an_error() -> None:
 )  # fmt: skip
 def test_text_that_speaks_of_a_hidden_member_is_known(text: bytes, named: bool) -> None:
     """Whole words, by the last part of the name."""
-    assert Members((ColumnMask(("customers.email", "*.ssn"), "redact"),)).named_in(text) is named
-    assert Members((ColumnMask(("customers.*",), "redact"),)).named_in(text)
+    assert (Members((ColumnMask(("customers.email", "*.ssn"), "redact"),)).named(text) >= 0) is named
+    assert Members((ColumnMask(("customers.*",), "redact"),)).named(text) == 0

@@ -1,6 +1,8 @@
 """Whole messages, and text of which nothing is known."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway_kernel.errors import UnmaskableError
 from gateway_kernel.masking.masker import Detection
@@ -8,9 +10,10 @@ from gateway_kernel.masking.members import Members
 from gateway_kernel.masking.messages import MessageMasker, TextMasker
 from gateway_kernel.verdict import ColumnMask
 
-from .chunks import same_for_every_split
+from .chunks import CUTS, same_for_every_split
 
 PLAN = Detection({"email": "redact"})
+SECRETS = Detection({"email": "redact", "secret": "redact"})
 MEMBERS = Members((ColumnMask(("*.ssn",), "redact"),))
 
 
@@ -29,6 +32,19 @@ def test_a_text_that_names_a_hidden_member_is_refused() -> None:
     for text in (b"id,ssn\n1,2\n", b'{"ssn": 1,}', b"<ssn>1</ssn>"):
         with pytest.raises(UnmaskableError, match="names a member"):
             MessageMasker(PLAN, MEMBERS).masked(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["a@b.example", "ssn", "\n", " ", "x", "ss", "n", "-----BEGIN PRIVATE KEY-----", "\nMII\n"]),
+        max_size=12,
+    ),
+    CUTS,
+)
+def test_no_split_changes_what_goes_out_before_a_refusal(parts: list[str], cuts: list[int]) -> None:
+    """Invariant 9: lines before the one with the name."""
+    same_for_every_split(lambda: TextMasker(SECRETS, MEMBERS), "".join(parts).encode(), cuts)
 
 
 def test_running_text_is_refused_where_the_member_is_named() -> None:
