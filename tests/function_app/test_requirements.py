@@ -17,7 +17,13 @@ from function_app.settings import VARIABLES, SettingsError, read
 from tests.support.control_plane_process import ROOT
 
 OURS = ("function_app", "gateway_kernel")
-PACKAGES = {"azure": "azure-functions", "google": "protobuf", "re2": "google-re2", "yaml": "pyyaml"}
+PACKAGES = {
+    "azure": "azure-functions",
+    "google": "protobuf",
+    "graphql": "graphql-core",
+    "re2": "google-re2",
+    "yaml": "pyyaml",
+}
 """Where the import's name is not the package's."""
 
 
