@@ -186,7 +186,7 @@ class Frontend(asyncio.Protocol):
             if exchange.answering:
                 self.close(f"the agent broke the protocol: {error.text}")
                 return
-        self.last_words(refusal.problem(error.status, "the request cannot be read", error.text), error.text)
+        self.last_words(error.status, "the request cannot be read", error.text)
 
     def _begin(self, head: RequestHead) -> None:
         self._taken = True
@@ -218,7 +218,7 @@ class Frontend(asyncio.Protocol):
             self._unknown(head, str(error))
             return
         except LimitReachedError as error:
-            self.last_words(refusal.problem(429, "too many requests", str(error)), str(error))
+            self.last_words(429, "too many requests", str(error))
             return
         if not self.closed:
             self._serve(head, name, identity, agent)
@@ -238,7 +238,7 @@ class Frontend(asyncio.Protocol):
         try:
             conversation = self._conversations.of(agent, guarded, head, self._peer())
         except LimitReachedError as error:
-            self.last_words(refusal.problem(429, "a limit is reached", str(error)), str(error))
+            self.last_words(429, "a limit is reached", str(error))
             return
         scheme = "https" if self._encrypted else "http"
         place = Place(f"{scheme}://{head.host}{name.prefix}", name.prefix, self._encrypted, agent.name, name.resource)
@@ -298,11 +298,11 @@ class Frontend(asyncio.Protocol):
         if early and self.exchange is not None:
             self.exchange.tunnelled(early)
 
-    def last_words(self, response: bytes, reason: str) -> None:
+    def last_words(self, status: int, title: str, detail: str) -> None:
         """Say this and hang up."""
-        self.write(response)
+        self.write(refusal.problem(status, title, detail, close=True))
         self.exchange = None
-        self._linger(reason)
+        self._linger(detail)
 
     def _linger(self, reason: str) -> None:
         """Close once the response is out. What still arrives is thrown away for a while: a reset would take the response with it."""
@@ -336,10 +336,7 @@ class Frontend(asyncio.Protocol):
             pass  # who sent it is being found out, which has a limit of its own
         elif now > self._since + (HEAD_LIMIT if self._begun else IDLE_LIMIT):
             if self._begun:
-                self.last_words(
-                    refusal.problem(408, "the request did not arrive in time", "Send the whole head at once."),
-                    "slow head",
-                )
+                self.last_words(408, "the request did not arrive in time", "Send the whole head at once.")
             else:
                 self.close("idle")
 
@@ -350,7 +347,7 @@ class Frontend(asyncio.Protocol):
             if exchange.answering:
                 self.abort(text)
             else:
-                self.last_words(refusal.problem(408, "the request did not arrive in time", text), text)
+                self.last_words(408, "the request did not arrive in time", text)
         else:
             exchange.look(now)
 
