@@ -78,6 +78,7 @@ def routes(router: web.UrlDispatcher, feed: Feed, collections: dict[str, list[di
     router.add_get("/export", export)
     router.add_get("/never", never)
     router.add_get("/ws", socket)
+    router.add_get("/socket", socket)
 
 
 def _event(row: dict[str, Any]) -> bytes:
