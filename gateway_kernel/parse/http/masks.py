@@ -187,4 +187,6 @@ def _words(name: str, value: Any, variables: Json) -> Iterator[str]:
 def _ends(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     """True if `path` ends with `pattern`. The fields stand in the member `data` of a GraphQL response, which is the root `$`."""
     tail = ("$", "data", *path)[-len(pattern) :]
-    return len(tail) == len(pattern) and all(want in ("*", name) for want, name in zip(pattern, tail, strict=True))
+    return len(tail) == len(pattern) and all(
+        want == "*" or want.casefold() == name.casefold() for want, name in zip(pattern, tail, strict=True)
+    )

@@ -89,6 +89,7 @@ def test_a_search_in_a_body_is_a_filter(body: str, refused: bool):
         ("{ customers { email } }", {}, False),
         ("{ customers { x: email } }", {}, True),
         ("{ c: customers { email } }", {}, True),
+        ("{ Customers { x: Email } }", {}, True),
         ("{ c: customers { id } }", {}, False),
         ("{ deep: shop { customers { email } } }", {}, False),
         ("{ customers { e: id email } }", {}, False),
