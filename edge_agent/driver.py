@@ -62,7 +62,9 @@ class Driver:
         stale = self.bundles.policy_stale()
         if stale:
             return POLICY_STALE, stale
-        return self.counters.operate(session.agent.name, session.resource.name, operation.size, now)
+        # Input that is digested is not held in memory and not parsed: it has a limit of its own (`input_spool`).
+        size = len(operation.text) if operation.body_digest else operation.size
+        return self.counters.operate(session.agent.name, session.resource.name, size, now)
 
     def forwarding(self, session: Session, now: Instant) -> None:
         """Count an operation that is being sent."""

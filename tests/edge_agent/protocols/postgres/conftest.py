@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-from edge_agent.hub import Line
 from edge_agent.protocols.postgres.room import PostgresRoom
-from edge_agent.settings import load
-from edge_agent.worker import Worker
 from gateway_kernel.contract import RegisteredResource
 from tests.support.control_plane import AGENT_KEY, EDGE_KEY, ControlPlane
+from tests.support.edge_worker import running_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
+    from edge_agent.worker import Worker
     from tests.support.postgres import Postgres
 
 LIMIT = 20.0  # seconds for anything that a test waits for
@@ -144,31 +142,9 @@ async def gate(
         "resources:\n"
         f"- {{name: orders-db, protocol: postgres, upstream: '{url}', credential: 'file://{secret}', mode: {mode}, labels: {{env: prod}}}}\n"
     )
-    settings = load(directory / "edge.yaml", ("postgres",))
-    with socket.socket() as chosen:
-        chosen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
-        ours, theirs = socket.socketpair()
-        room = PostgresRoom()
-        line, other = await Line.over(theirs), await Line.over(ours)
-        worker = Worker(settings, 0, line, (room,))
-        ready = asyncio.Event()
-        listening = asyncio.create_task(other.listen(lambda _: ready.set()))
-        run = asyncio.create_task(worker.run({"postgres": ("127.0.0.1", port)}))
-        try:
-            async with asyncio.timeout(LIMIT):
-                await asyncio.wait([run, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
-            if run.done():
-                run.result()
-            yield Gate(worker, room, port, plane, postgres, database, directory)
-        finally:
-            worker.stop()
-            async with asyncio.timeout(LIMIT):
-                await run
-            listening.cancel()
-            line.close()
-            other.close()
+    room = PostgresRoom()
+    async with running_worker(directory / "edge.yaml", room) as (worker, port):
+        yield Gate(worker, room, port, plane, postgres, database, directory)
 
 
 @pytest.fixture(autouse=True)
