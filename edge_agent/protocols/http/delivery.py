@@ -113,9 +113,7 @@ class Delivery:
         """The head arrived."""
         self.status, self.detail = head.status, str(head.status)
         exchange = self.exchange
-        headers = given_headers(head, exchange, self.judgement)
-        if self._detection is not None:
-            headers = masking.masked_headers(headers, self._detection, self.masked)
+        headers = self._headers(head)
         if head.status == 101:
             self._upgrade(head, headers)
             return
@@ -129,6 +127,15 @@ class Delivery:
         self._head = _Head(head, headers, keep)
         if self._sink is None or not self._body:
             self._emit_head(head.length)
+
+    def interim(self, head: ResponseHead) -> None:
+        """A word before the response, which a proxy passes on (RFC 9110 15.2); the recording holds what followed."""
+        self.exchange.to_agent(response_head(head.status, head.reason, self._headers(head)))
+
+    def _headers(self, head: ResponseHead) -> Headers:
+        """Its headers as they go to the agent."""
+        headers = given_headers(head, self.exchange, self.judgement)
+        return headers if self._detection is None else masking.masked_headers(headers, self._detection, self.masked)
 
     def _emit_head(self, length: int | None) -> None:
         """The head leaves; `length` is that of the body as the agent gets it, None if it is not known."""

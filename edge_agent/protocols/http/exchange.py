@@ -276,6 +276,8 @@ class Exchange:
         if head.status >= 200 or head.status == 101:
             assert self.delivery is not None
             self.delivery.begin(head, keep=self.keeps)
+        elif head.status != 100 and self.head.minor and self.delivery is not None:
+            self.delivery.interim(head)
 
     def arrived(self, data: bytes) -> None:
         assert self.delivery is not None
