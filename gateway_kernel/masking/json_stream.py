@@ -316,7 +316,7 @@ class JsonMasker(Stream):
             content = string_content(string)
             for hit in (
                 *(hit for hit in over if hit.end > start),
-                *(self._detection.hits(content) if self._detection else ()),
+                *(self._detection.hits(content) if self._detection and b"\\" in string else ()),
             ):
                 strategy = stricter_strategy(strategy, hit.strategy)
             hidden = self._members.replace(strategy, content)

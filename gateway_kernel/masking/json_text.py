@@ -46,7 +46,7 @@ def mask_json(text: bytes, detection: Detection, counts: Counter[str] | None = N
         while first < len(raw) and raw[first].end <= token.start():
             first += 1
         over = hits_before(raw, first, at)
-        if token.lastgroup == "string" and (over or b"\\" in piece):
+        if token.lastgroup == "string":
             masked = mask_string(
                 piece, token.start(), detection, over, counted, text[key : token.start()] if key >= 0 else b""
             )
@@ -87,14 +87,17 @@ def mask_string(
     `over` are the hits of the raw text that overlap it, `before` is the key of which it is the value, up to it: where either is written
     with escapes, the two are read together once more without them.
     """
-    if over and b"\\" not in piece and b"\\" not in before and _inside(over, at, at + len(piece)):
+    escaped = b"\\" in piece or b"\\" in before
+    if not (over or escaped):
+        return piece
+    if not escaped and _inside(over, at, at + len(piece)):
         shifted = [Hit(hit.start - at, hit.end - at, hit.strategy, hit.detectors) for hit in over]
         # No strategy makes what JSON would have to escape out of what it had not to.
         return None if (pieces := detection.pieces(piece, shifted, 0, counts)) is None else b"".join(pieces)
     content = string_content(piece)
     found: Counter[str] = Counter()
     masked = detection.mask_value(content, found)
-    if before and (b"\\" in before or b"\\" in piece):
+    if before and escaped:
         key, colon, space = before.rpartition(b":")  # no colon behind the one that parts them
         name = key.rstrip()
         lead = b'"' + string_content(name) + b'"' + key[len(name) :] + colon + space + b'"'
