@@ -434,10 +434,6 @@ class Exchange:
         if self._connection is not None:
             self._connection.pause(not writable)
 
-    def half_closed(self) -> bool:
-        """The agent sends no more; True if it may still read a response."""
-        return self.intake.whole and not self._upgraded
-
     def agent_gone(self, reason: str) -> bool:
         """The agent's connection is closed. True if the end of this request is still to come: then `when_over` is called."""
         self._left = True

@@ -57,7 +57,6 @@ class Frontend(asyncio.Protocol):
         self._begun = False  # bytes of the next head are there
         self._encrypted = False
         self._reading = False
-        self._last = False  # the agent sends no more requests
         self._reason = ""
         self._alone = b""  # the bytes of the request under way, if they came at once and alone
         self.rounds = rounds(self)
@@ -116,10 +115,8 @@ class Frontend(asyncio.Protocol):
         self.exchange.resume(judgement, started, connection, done)
 
     def eof_received(self) -> bool:
-        self.rounds.unfold()
-        # A client that has sent its request may close its half and still read the answer; nothing more can come behind it.
-        self._last = True
-        return self._taken and (self.exchange is None or self.exchange.half_closed())
+        # A client that only closes its half cannot be told from one that went away, and for that one nothing may be held or sent.
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(f"the agent went away{f': {exc}' if exc else ''}", gone=True)
@@ -279,7 +276,7 @@ class Frontend(asyncio.Protocol):
     def over(self, *, keep: bool) -> None:
         """The request has had its response. With `keep` all of its bytes were read, and the next one may come."""
         exchange, self.exchange = self.exchange, None
-        if not keep or self._last or self.room.draining:
+        if not keep or self.room.draining:
             self._linger("the last response was sent")
             return
         self._taken = False
@@ -311,7 +308,7 @@ class Frontend(asyncio.Protocol):
         self._ending = time.monotonic() + LINGER
         self._reason = reason
         self.pause("ahead", False)
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
         else:
             self.close(reason)

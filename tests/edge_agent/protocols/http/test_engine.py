@@ -176,7 +176,8 @@ async def test_an_agent_that_leaves_while_people_decide_leaves_the_review(edge: 
     await edge.plane.settle(review, State.APPROVED)
     again = await edge.client()
     again.asks("DELETE", "/orders/7")
-    assert (await again.hears()).startswith(b"HTTP/1.1 200 ")
+    answer = await again.hears()
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
     assert len(edge.origin.requests) == 1
 
 
