@@ -19,10 +19,26 @@ _PIECE = re.compile(
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]|\xf0\x80[\x80\x81][\x80-\xbf]")
 
 
-class LenientView:
-    """The text a careless reader sees. `text` is scanned; `original` turns its spans into spans of the bytes given."""
+class View:
+    """Another reading of the same bytes. `text` is scanned; `original` turns its spans into spans of the bytes given."""
 
     __slots__ = ("_ends", "_starts", "text")
+
+    def __init__(self, text: bytes, starts: list[int], ends: list[int]) -> None:
+        self.text = text
+        self._starts = starts
+        self._ends = ends
+
+    def original(self, spans: Iterable[Span]) -> Iterable[Span]:
+        """The same spans, in positions of the original bytes."""
+        for start, end in spans:
+            yield self._starts[start], self._ends[end - 1]
+
+
+class LenientView(View):
+    """The text a careless reader sees."""
+
+    __slots__ = ()
 
     def __init__(self, data: bytes) -> None:
         text = bytearray()
@@ -42,14 +58,7 @@ class LenientView:
                 at = overlong.end()
             else:
                 at += 1
-        self.text = bytes(text)
-        self._starts = starts
-        self._ends = ends
-
-    def original(self, spans: Iterable[Span]) -> Iterable[Span]:
-        """The same spans, in positions of the original bytes."""
-        for start, end in spans:
-            yield self._starts[start], self._ends[end - 1]
+        super().__init__(bytes(text), starts, ends)
 
 
 def is_clean(data: bytes) -> bool:

@@ -22,6 +22,7 @@ from gateway_kernel.verdict import Strategy
 from .detectors import MAX_MATCH, Detector, Screen, Span, resolve
 from .detectors.private_key import DETECTOR as PRIVATE_KEY
 from .detectors.private_key import block_end
+from .escapes import unescaped
 from .lenient import LenientView, is_clean
 from .strategies import MaskingKeys, apply, require_keys, stricter
 from .stream import Stream
@@ -69,9 +70,16 @@ class Detection:
     def __bool__(self) -> bool:
         return bool(self._detectors)
 
-    def hits(self, data: bytes) -> list[Hit]:
-        """What is to be hidden in one segment: sorted, disjoint. Invalid UTF-8 is also read as a careless reader would."""
+    def hits(self, data: bytes, *, escapes: bool = False) -> list[Hit]:
+        """What is to be hidden in one segment: sorted, disjoint. Invalid UTF-8 is also read as a careless reader would.
+
+        With `escapes` the text is read without its escapes, too.
+        """
         found = self._find(data)
+        if escapes and (plain := unescaped(data)) is not None:
+            for span, name in self._find(plain.text):
+                if name != PRIVATE_KEY.name:
+                    found.extend((original, name) for original in plain.original((span,)))
         if not is_clean(data):
             view = LenientView(data)
             for span, name in self._find(view.text):
@@ -151,10 +159,11 @@ class Segment(NamedTuple):
 class Segments:
     """Cuts one stream into segments as said above, and finds the hits of each; what becomes of them is its caller's part."""
 
-    __slots__ = ("_context", "_detection", "_held", "_searched")
+    __slots__ = ("_context", "_detection", "_escapes", "_held", "_searched")
 
-    def __init__(self, detection: Detection) -> None:
+    def __init__(self, detection: Detection, *, escapes: bool = False) -> None:
         self._detection = detection
+        self._escapes = escapes
         self._held = bytearray()
         self._context = b""  # what stood before `_held` on the same line, at most CONTEXT bytes
         self._searched = 0  # bytes of `_held` known to hold no newline
@@ -213,7 +222,7 @@ class Segments:
         own = lead + end - at
         hits = [
             Hit(max(hit.start, lead), hit.end, hit.strategy, hit.detectors)
-            for hit in self._detection.hits(window)
+            for hit in self._detection.hits(window, escapes=self._escapes)
             if hit.end > lead and hit.start < own
         ]
         stop = max(own, hits[-1].end if hits else 0)
@@ -227,14 +236,14 @@ class Segments:
 
 
 class Masker(Stream):
-    """Masks one stream of text. Under `null` a hit is cut out of it."""
+    """Masks one stream of text. Under `null` a hit is cut out of it. With `escapes` it is read without its escapes, too."""
 
     __slots__ = ("_detection", "_segments")
 
-    def __init__(self, detection: Detection) -> None:
+    def __init__(self, detection: Detection, *, escapes: bool = False) -> None:
         super().__init__()
         self._detection = detection
-        self._segments = Segments(detection)
+        self._segments = Segments(detection, escapes=escapes)
 
     @property
     def held(self) -> int:

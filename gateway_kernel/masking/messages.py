@@ -9,6 +9,7 @@ from collections import Counter
 
 from gateway_kernel.errors import UnmaskableError
 
+from .escapes import unescaped
 from .json_stream import JsonMasker
 from .masker import Detection, Masker, Segment
 from .members import Members
@@ -17,18 +18,18 @@ NOTHING_SOUGHT = Detection({})
 
 
 class TextMasker(Masker):
-    """A `Masker` that refuses text in which a hidden member is named."""
+    """A `Masker` that reads the text without its escapes, too, and refuses it where a hidden member is named."""
 
     __slots__ = ("_members",)
 
     def __init__(self, detection: Detection | None, members: Members | None = None) -> None:
-        super().__init__(detection or NOTHING_SOUGHT)
+        super().__init__(detection or NOTHING_SOUGHT, escapes=True)
         self._members = members or None
 
     def _write(self, segment: Segment, out: list[bytes]) -> None:
         window, start, stop, hits = segment
-        named = -1 if self._members is None else self._members.named(window)
-        if named < 0 or named >= stop:
+        named = -1 if self._members is None else _named(self._members, window)
+        if not 0 <= named < stop:
             super()._write(segment, out)
             return
         # How many lines make a segment depends on the chunks, so the lines before the name go out.
@@ -39,6 +40,15 @@ class TextMasker(Masker):
         raise UnmaskableError(
             "the content is no JSON and names a member that is hidden: its values cannot be told from the rest"
         )
+
+
+def _named(members: Members, text: bytes) -> int:
+    """Where the text, as it stands or without its escapes, first names a hidden member; -1 if nowhere."""
+    places = [members.named(text)]
+    plain = unescaped(text)
+    if plain is not None and (at := members.named(plain.text)) >= 0:
+        places += (start for start, _ in plain.original(((at, at + 1),)))
+    return min((place for place in places if place >= 0), default=-1)
 
 
 class MessageMasker:
