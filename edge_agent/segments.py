@@ -2,7 +2,7 @@
 
 A segment is NDJSON: one header line, then audit lines exactly as they were hashed. The header carries every session
 that was open when the segment began, so older segments may be deleted once they are acknowledged, and says how long
-the segment before it was, so a tail that a power cut took is noticed. Nothing here appends or ships: see `spool`.
+the segment before it was, so a tail that a power cut took is noticed. What is appended and shipped, and when, is in `spool`.
 """
 
 import contextlib
@@ -47,6 +47,13 @@ class Cursor(msgspec.Struct, frozen=True):
 
     segment: int = 0
     offset: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Whole lines that the control plane has not acknowledged, and where the cursor stands once it has."""
+
+    data: bytes
+    after: Cursor
 
 
 def path_of(directory: Path, segment: int) -> Path:
@@ -163,3 +170,30 @@ def _set_aside(directory: Path, segment: int, offset: int, found: Found, why: st
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     found.segments.pop(segment, None)
+
+
+def sync(directory: Path, active: int, retired: list[int]) -> None:
+    """Fsync older segments before the active one, so that no later line survives an earlier one, and the names of all."""
+    try:
+        for descriptor in retired:
+            os.fdatasync(descriptor)
+        os.fdatasync(active)
+        if retired:
+            sync_directory(directory)
+    finally:
+        for descriptor in retired:
+            os.close(descriptor)
+
+
+def read_lines(path: Path, number: int, start: int, end: int, limit: int) -> Batch:
+    """Whole lines of a segment between two offsets, up to `limit` bytes but at least one, without its header."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(min(limit, end - start))
+        while data and b"\n" not in data and start + len(data) < end:
+            data += file.read(min(limit, end - start - len(data)))  # one line longer than a batch
+    data = data[: data.rfind(b"\n") + 1]
+    after = Cursor(number, start + len(data))
+    if data.startswith(HEADER):
+        data = data[data.index(b"\n") + 1 :]
+    return Batch(data, after)

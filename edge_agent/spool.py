@@ -22,14 +22,16 @@ from edge_agent.ledger import Snapshot
 from edge_agent.logs import Log
 from edge_agent.segments import (
     HEADER,
+    Batch,
     Cursor,
     Header,
     find,
     lock,
     path_of,
     read_cursor,
+    read_lines,
     replace_file,
-    sync_directory,
+    sync,
 )
 
 log = Log(__name__)
@@ -44,13 +46,6 @@ Durability = Literal["local", "control_plane"]
 
 class SpoolError(Exception):
     """The lines were not written, or may not survive the machine. The text says why; nothing was lost that was accepted before."""
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """Whole lines that the control plane has not acknowledged, and where the cursor stands once it has."""
-
-    data: bytes
-    after: Cursor
 
 
 class Waiting:
@@ -321,7 +316,7 @@ class Spool:
         self._syncing = True
         retired, self._retired = self._retired, []
         failpoints.reach("seal:before")
-        job = asyncio.get_running_loop().run_in_executor(self._thread, _sync, self._directory, self._active, retired)
+        job = asyncio.get_running_loop().run_in_executor(self._thread, sync, self._directory, self._active, retired)
         job.add_done_callback(lambda done, upto=self._written: self._synced(upto, done.exception()))
 
     def _synced(self, upto: int, failure: BaseException | None) -> None:
@@ -362,7 +357,7 @@ class Spool:
                         piece = file.read(segment.size - sealed)
                     tail += piece if not piece.startswith(HEADER) else piece[piece.index(b"\n") + 1 :]
             self._rotate(tail)
-            _sync(self._directory, self._active, [])
+            sync(self._directory, self._active, [])
         except OSError as error:
             log.warning("spool still cannot be fsynced", reason=str(error.strerror))
             asyncio.get_running_loop().call_later(RETRY_AFTER, self._reseal)
@@ -403,7 +398,9 @@ class Spool:
 
     async def _read(self, number: int, start: int, end: int, limit: int) -> Batch:
         path = path_of(self._directory, number)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _lines, path, number, start, end, limit)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, read_lines, path, number, start, end, limit
+        )
 
     def acknowledge(self, batch: Batch) -> None:
         """The control plane has stored this batch for good: remember it, and delete segments that are done with."""
@@ -450,7 +447,7 @@ class Spool:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, _sync, self._directory, self._active, self._retired)
+            await loop.run_in_executor(self._thread, sync, self._directory, self._active, self._retired)
         except OSError as error:
             log.fault("spool could not be fsynced at the end", reason=str(error.strerror))
         self._thread.shutdown()
@@ -463,29 +460,3 @@ def _write_whole(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, data[written:])
-
-
-def _sync(directory: Path, active: int, retired: list[int]) -> None:
-    """Fsync older segments before the active one, so that no later line survives an earlier one, and the names of all."""
-    try:
-        for descriptor in retired:
-            os.fdatasync(descriptor)
-        os.fdatasync(active)
-        if retired:
-            sync_directory(directory)
-    finally:
-        for descriptor in retired:
-            os.close(descriptor)
-
-
-def _lines(path: Path, number: int, start: int, end: int, limit: int) -> Batch:
-    with path.open("rb") as file:
-        file.seek(start)
-        data = file.read(min(limit, end - start))
-        while data and b"\n" not in data and start + len(data) < end:
-            data += file.read(min(limit, end - start - len(data)))  # one line longer than a batch
-    data = data[: data.rfind(b"\n") + 1]
-    after = Cursor(number, start + len(data))
-    if data.startswith(HEADER):
-        data = data[data.index(b"\n") + 1 :]
-    return Batch(data, after)

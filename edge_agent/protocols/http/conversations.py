@@ -63,6 +63,10 @@ class Conversations:
         known = self._proved
         return known[2] if known is not None and known[0] == identity and now < known[1] else None
 
+    def forget(self) -> None:
+        """Whoever asks next proves it again."""
+        self._proved = None
+
     async def prove(self, identity: Identity, peer: str) -> Agent:
         """Who that is; raise as `Gateway.identify` does."""
         name, secret, resource = identity

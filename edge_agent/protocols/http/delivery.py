@@ -74,6 +74,9 @@ def relayed(raw: bytes, exchange: "Exchange") -> Relay:
     return Relay(before, head.length or 0, None if plan.sink is None else links_of(exchange), str(head.status).encode())
 
 
+AT_ONCE = 64 << 10  # bytes given to a sink at a time: encoded, they may become four hundred times as many
+
+
 class _Head(NamedTuple):
     """A head of the upstream, its headers as they go to the agent, and whether its connection goes on."""
 
@@ -209,8 +212,9 @@ class Delivery:
             self._give(data)
             return
         try:
-            for piece in self._sink.feed(data):
-                self._give(piece)
+            for at in range(0, len(data), AT_ONCE):
+                for piece in self._sink.feed(data[at : at + AT_ONCE]):
+                    self._give(piece)
         except UnmaskableError as error:
             self._break_off(str(error))
 

@@ -12,6 +12,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp
 
 from edge_agent._repeat cimport NOT, QUEUED, Course, Repeats, Sent, Text, instant, values_text
+from edge_agent._way cimport Way
 from edge_agent.spool cimport Waiting
 
 from asyncio import get_running_loop
@@ -23,10 +24,6 @@ from edge_agent.protocols.postgres.states import READY
 from edge_agent.secrets import SHORTEST
 from gateway_kernel.model import SqlFacts
 
-cdef extern from "sys/socket.h":
-    ssize_t send(int socket, const void* data, size_t size, int flags)
-    int MSG_DONTWAIT, MSG_NOSIGNAL
-
 cdef enum:
     LONGEST = 30_000  # bytes of a turn, and of an answer, that are taken at once; what is longer gains nothing here
     MAX_KNOWN = 1000  # texts of one session
@@ -37,29 +34,6 @@ cdef enum Form:
 cdef bytes _EXECUTE_SYNC = m.execute(b"") + m.SYNC_MESSAGE
 cdef bytes _DESCRIBE_EXECUTE_SYNC = m.describe(b"P", b"") + _EXECUTE_SYNC
 cdef Py_ssize_t _SECRET = SHORTEST
-
-
-cdef class Way:
-    """A transport that is written to at once where nothing waits in it: the event loop would write only after all that it has read was handled."""
-    cdef object _transport
-    cdef int _socket
-
-    def __init__(self, transport):
-        self._transport = transport
-        socket = None if transport.get_extra_info("ssl_object") is not None else transport.get_extra_info("socket")
-        self._socket = -1 if socket is None else socket.fileno()
-
-    cdef int write(self, bytes data) except -1:
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data), sent
-        if self._transport.is_closing():
-            return 0
-        if self._socket < 0 or self._transport.get_write_buffer_size():
-            self._transport.write(data)
-            return 0
-        sent = send(self._socket, PyBytes_AS_STRING(data), size, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent < size:  # the rest waits its turn; what went wrong, if anything did, the transport finds as well
-            self._transport.write(data[max(sent, 0):])
-        return 0
 
 
 cdef class Side:

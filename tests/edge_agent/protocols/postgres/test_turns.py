@@ -24,20 +24,15 @@ from edge_agent.protocols.postgres import messages as m
 from edge_agent.secrets import Vault
 from edge_agent.segments import Header
 from gateway_kernel.audit import (
-    AuditEvent,
     Body,
-    Finished,
     Outcome,
-    Sending,
     SessionClosed,
-    SessionOpened,
-    expanded,
-    read,
 )
 from gateway_kernel.parse.sql.shape import Shapes
 from tests.edge_agent.conftest import FullDisk
 from tests.edge_agent.protocols.postgres.talk import DONE, ORDINARY, POLICY, STUCK, Talk, ends, extra, talking
 from tests.edge_agent.protocols.postgres.wire import Answer
+from tests.support.recorded import recorded
 from tests.support.world import eventually
 
 if TYPE_CHECKING:
@@ -260,26 +255,7 @@ CONVERSATIONS: dict[str, tuple[Conversation, str, int]] = {
 
 def seen(talk: Talk) -> list[Body]:
     """The recording, whole, without what differs between any two sessions."""
-    (lines,) = talk.edge.plane.lines.values()
-    events = [read(line) for line in lines]
-    assert [msgspec.json.encode(event) for event in events] == lines, "a line is not what the event would be encoded to"
-    return [_comparable(event) for event in expanded(events) if not isinstance(event.body, SessionOpened)]
-
-
-def _comparable(event: AuditEvent) -> Body:
-    body = event.body
-    if isinstance(body, Finished):
-        return msgspec.structs.replace(body, id=body.id.removeprefix(event.session), micros=0)
-    if isinstance(body, Sending) and body.operation is not None:
-        context = {**body.operation.context, "database": ""}
-        operation = msgspec.structs.replace(
-            body.operation, id=body.operation.id.removeprefix(event.session), context=context, sealed=b""
-        )
-        return msgspec.structs.replace(body, id=body.id.removeprefix(event.session), operation=operation)
-    if hasattr(body, "operation") and not isinstance(body.operation, str):  # pyright: ignore[reportAttributeAccessIssue]
-        operation = msgspec.structs.replace(body.operation, id="", context={}, digest="")  # pyright: ignore
-        return msgspec.structs.replace(body, operation=operation)
-    return body
+    return recorded(talk.edge.plane)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
