@@ -99,8 +99,10 @@ cdef class Rounds(Waiting):
         cdef Seen seen = self._seen.get(data)
         if seen is None or not self._frontend.rests(seen.exchange.identity, monotonic()):
             return False
-        room = self._room
-        if room.gateway.guarded(seen.exchange.place.resource) is not seen.guarded or room.known_credential(seen.guarded) is not seen.credential:
+        credential = self._room.known_credential(seen.guarded)
+        if credential is None:
+            return False
+        if credential is not seen.credential or self._room.gateway.guarded(seen.exchange.place.resource) is not seen.guarded:
             del self._seen[data]
             return False
         connection = seen.pool.take()

@@ -179,8 +179,8 @@ class Edge:
 
 
 @asynccontextmanager
-async def serving(directory: Path, policy: str = POLICY, **more: str) -> AsyncGenerator[Edge]:
-    """One worker in front of a fresh origin; `more` are further keys of edge.yaml."""
+async def serving(directory: Path, policy: str = POLICY, *, port: int = 0, **more: str) -> AsyncGenerator[Edge]:
+    """One worker in front of a fresh origin, or of the upstream on `port`; `more` are further keys of edge.yaml."""
     plane = ControlPlane(policy)
     plane.resources = (RegisteredResource("api", "http", {"env": "prod"}),)
     (directory / "credential").write_text(CREDENTIAL)
@@ -189,7 +189,7 @@ async def serving(directory: Path, policy: str = POLICY, **more: str) -> AsyncGe
         keys = "".join(f"{key}: {value}\n" for key, value in {"data_dir": "./data", "drain": "2s", **more}.items())
         config.write_text(
             f"control_plane: {{url: '{plane.url}'}}\n{keys}listeners: {{http: '127.0.0.1:0'}}\nresources:\n"
-            f"- {{name: api, protocol: http, upstream: 'http://127.0.0.1:{origin.port}', labels: {{env: prod}},\n"
+            f"- {{name: api, protocol: http, upstream: 'http://127.0.0.1:{port or origin.port}', labels: {{env: prod}},\n"
             f"   credential: {{header: X-Api-Key, value: '{{secret}}', secret: 'file://{directory}/credential'}}}}\n"
         )
         room = HttpRoom()
