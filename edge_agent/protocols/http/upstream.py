@@ -114,8 +114,8 @@ class Connection(asyncio.Protocol):
         try:
             self._codec.feed(data)
             self._tell()
-        except PeerError as error:
-            self._broken(f"the upstream broke the protocol: {error.text}")
+        except PeerError:
+            self._broken("what the upstream sent is not HTTP")  # the error quotes it, and nothing has masked it
         receiver.flush()
 
     def _tell(self) -> None:
@@ -161,8 +161,8 @@ class Connection(asyncio.Protocol):
             try:
                 self._codec.eof()
                 self._tell()
-            except PeerError as error:
-                self._broken(f"the upstream closed in the middle of its response: {error.text}")
+            except PeerError:
+                self._broken("the upstream closed in the middle of its response")
             receiver.flush()
         return False
 
@@ -276,5 +276,6 @@ def tls_context(root: str, certificate: str, key: str) -> ssl.SSLContext:
 
 
 def _said(error: BaseException) -> str:
+    """For the agent, too: an error that is not the system's may quote what nobody has masked."""
     number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) else str(error) or type(error).__name__
+    return os.strerror(number) if isinstance(number, int) else type(error).__name__
