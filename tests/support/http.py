@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 import h11
 
-LIMIT = 20.0  # seconds for one answer
+LIMIT = 30.0  # seconds for one answer: longer than the edge holds an agent that waits for people
 LARGEST_HEAD = 4 << 20
 KEPT = 64 << 20
 

@@ -37,8 +37,9 @@ PEOPLE = [
     {"id": 2, "name": "Bo", "email": "canary-two@example.org", "ssn": "457-55-5462"},
 ]
 SECRET = "AKIAIOSFODNN7EXAMPLE"
-MADE = {"authorization", "content-length", "via"}
+MADE = {"authorization", "content-length", "x-request-id"}
 """Headers that the edge makes: no text holds them. That the first carries the resource's credential is checked where the journal is read."""
+NO_RESOURCE = 404
 BROKEN = {502, 504}
 """What the edge says of an upstream: no refusal."""
 
@@ -187,10 +188,14 @@ class HttpWorld:
 
     @contextlib.contextmanager
     def connect(self, resource: str, *, key: str = "") -> Generator[HttpConnection]:
-        """A connection whose requests carry the agent's key."""
+        """A connection whose requests carry the agent's key, to a worker that lives and knows the key: it has answered one that is no operation."""
         host, _, port = self.address.rpartition(":")
         secret = key or (self.stack.keys / f"agent-{AGENT}").read_text().strip()
         with Wire(host, int(port)) as wire:
+            wire.send(f"GET / HTTP/1.1\r\nHost: edge\r\nAuthorization: Bearer {secret}\r\n\r\n".encode())
+            reply = wire.reply()
+            if reply.status != NO_RESOURCE:
+                raise ConnectionError(_seen(reply))
             yield HttpConnection(wire, resource, secret)
 
     def counter(self) -> int:
