@@ -1,6 +1,9 @@
+cimport cython
+
 from edge_agent.spool cimport Spool, Waiting
 from gateway_kernel.chain cimport Chain
 
+@cython.final
 cdef class Text:
     cdef char* start
     cdef Py_ssize_t size, room
@@ -11,9 +14,11 @@ cdef class Text:
     cdef int number(self, long long value) except -1
     cdef int base64(self, const unsigned char* data, Py_ssize_t size) except -1
 
+@cython.final
 cdef class Tally:
     cdef public long long sent, completed
 
+@cython.final
 cdef class Course:
     cdef public object judgement, policy
     cdef object verdict
@@ -26,6 +31,7 @@ cdef enum Sent:
     FAILED = -1
     NOT, NOW, QUEUED
 
+@cython.final
 cdef class Repeats:
     cdef object _driver, _bundles, _recorder, _usage, _session, _pair, _entry
     cdef Chain _chain

@@ -9,6 +9,7 @@ Compiled only, and optional: without this module everything goes the ordinary wa
 `audit` would encode, byte for byte.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeASCII
 from libc.stdint cimport uint32_t, uint64_t
@@ -156,6 +157,7 @@ _SOURCES = {
 _SYMBOLS = {"_==_": EQUAL, "_!=_": UNEQUAL, "_<_": LESS, "_<=_": AT_MOST, "_>_": MORE, "_>=_": AT_LEAST}
 
 
+@cython.final
 cdef class Compared:
     """A `quick.Comparison` and what it said."""
     cdef int source, symbol

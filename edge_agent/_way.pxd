@@ -1,5 +1,8 @@
+cimport cython
+
+@cython.final
 cdef class Way:
-    cdef object _transport
+    cdef object _transport, _closing, _unsent
     cdef int _socket
 
     cdef int write(self, bytes data) except -1

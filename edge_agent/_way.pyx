@@ -13,14 +13,15 @@ cdef class Way:
 
     def __init__(self, transport):
         self._transport = transport
+        self._closing, self._unsent = transport.is_closing, transport.get_write_buffer_size
         socket = None if transport.get_extra_info("ssl_object") is not None else transport.get_extra_info("socket")
         self._socket = -1 if socket is None else socket.fileno()
 
     cdef int write(self, bytes data) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), sent
-        if self._transport.is_closing():
+        if self._closing():
             return 0
-        if self._socket < 0 or self._transport.get_write_buffer_size():
+        if self._socket < 0 or self._unsent():
             self._transport.write(data)
             return 0
         sent = send(self._socket, PyBytes_AS_STRING(data), size, MSG_DONTWAIT | MSG_NOSIGNAL)

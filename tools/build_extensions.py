@@ -75,7 +75,7 @@ def _compile(source: str) -> None:
         directives = ["-X", "annotation_typing=False", "-X", "binding=False"]
         translate = [sys.executable, "-m", "cython", "-3", *directives, source, "-o", str(code)]
         include = sysconfig.get_paths()["include"]
-        options = [SOURCES[source], "-fPIC", "-shared", "-fwrapv", "-w", f"-I{include}"]
+        options = [SOURCES[source], "-fPIC", "-shared", "-fwrapv", "-DNDEBUG", "-w", f"-I{include}"]
         compile_ = [compiler, *options, str(code), "-o", str(built), "-ldl"]
         for command in (translate, compile_):
             subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300)

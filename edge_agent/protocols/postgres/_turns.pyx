@@ -7,6 +7,7 @@ Everything else, on either side, is `unfold`ed into the session's ordinary state
 right is defined there, and here is only its short form. Compiled only, and optional: see `_repeat`.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp
@@ -36,6 +37,7 @@ cdef bytes _DESCRIBE_EXECUTE_SYNC = m.describe(b"P", b"") + _EXECUTE_SYNC
 cdef Py_ssize_t _SECRET = SHORTEST
 
 
+@cython.final
 cdef class Side:
     """One end's protocol: its bytes are offered to the turns first."""
     cdef Turns _turns
@@ -54,6 +56,7 @@ cdef class Side:
             self._data_received(data)
 
 
+@cython.final
 cdef class Known:
     """A statement that may be repeated while the session's `generation` is this one, and `until` its catalogue is no longer believed.
 
@@ -72,6 +75,7 @@ cdef class Known:
         self.types = () if statement is None else tuple([b"%d" % oid for oid in statement.types])
 
 
+@cython.final
 cdef class Turns(Waiting):
     """The turns of one session. Whoever sets something under way in another way takes `resting` back."""
     cdef object _session, _lookup
