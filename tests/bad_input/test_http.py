@@ -9,10 +9,11 @@ from collections.abc import Generator
 
 import pytest
 
-from gateway_kernel.audit import Finished, Outcome, Sending
+from gateway_kernel.audit import Finished, Noted, Outcome, Sending
 from tests.bad_input.support import SLACK, address, asked, resident, survivor
 from tests.support.http import Wire
 from tests.support.world import (
+    AGENT,
     FREE,
     GUARDED,
     LIMIT,
@@ -105,6 +106,32 @@ def test_a_body_that_cannot_be_framed_runs_nothing(world: World, wire: Wire, nam
     assert not said or said.startswith((b"HTTP/1.1 4", b"HTTP/1.1 501"))
     assert len(re.findall(rb"^HTTP/1.1 ", said, re.MULTILINE)) <= 1
     assert world.counter() == count
+
+
+MISPLACED = {
+    "in a header that is none": (b"GET /free/counter HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer KEY\0\r\n\r\n", b""),
+    "behind a space": (b"GET /free/counter HTTP/1.1\r\nHost: x\r\nBearer KEY : x\r\n\r\n", b""),
+    "as a method": (b"KEY / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+    "as a length": (b"POST /free/counter HTTP/1.1\r\nHost: x\r\nContent-Length: KEY\r\n\r\n", b""),
+    "as a host": (b"GET /free/counter HTTP/1.1\r\nHost: KEY@x\r\n\r\n", b""),
+    "in the target": (b"GET KEY HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+    "as a chunk": (b"", b"KEY\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_a_key_that_stands_where_it_cannot_is_not_recorded(world: World, wire: Wire, name: str) -> None:
+    """The recording says what was wrong, and quotes nothing."""
+    key = (world.stack.keys / f"agent-{AGENT}").read_bytes().strip()
+    wrong, body = (part.replace(b"KEY", key) for part in MISPLACED[name])
+    wire.send(asked(world, FREE, "GET /counter"))
+    assert wire.reply().status == 200
+    wire.send(wrong or asked(world, FREE, "POST /counter", "Transfer-Encoding: chunked"))
+    wire.send(body)
+    assert wire.rest().startswith(b"HTTP/1.1 4" if name != "as a method" else b"HTTP/1.1 501")
+    (recording,) = recordings(world)
+    assert bodies(recording, Noted)
+    assert not [line for line in recording.lines if key[8:24] in line]
 
 
 BOMBS = {

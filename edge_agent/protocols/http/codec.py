@@ -212,7 +212,7 @@ class _Codec[Head: (RequestHead, ResponseHead)]:
                 or len(data) - at >= MAX_CHUNK_LINE
                 or (at < len(data) and data[at] not in b"0123456789abcdefABCDEF")
             ):
-                raise PeerError(self._fault, f"not a chunk size: {data[at : at + 40]!r}")
+                raise PeerError(self._fault, "a chunk size is not a plain hexadecimal number")
             return False
         if line.end() - at > MAX_CHUNK_LINE:
             raise PeerError(self._fault, f"a chunk-size line is longer than {MAX_CHUNK_LINE} bytes")
@@ -354,9 +354,7 @@ class ResponseCodec(_Codec[ResponseHead]):
             self._need()
             return None
         if not b"HTTP/".startswith(self._data[self._at : self._at + 5]):
-            raise PeerError(
-                502, f"the server answers with something that is not HTTP: {self._data[self._at : self._at + 40]!r}"
-            )
+            raise PeerError(502, "the server answers with something that is not HTTP")
         raw = self._raw_head(self._at)
         if raw is None:
             return None

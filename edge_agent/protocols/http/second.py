@@ -63,8 +63,8 @@ def agree(raw: bytes, target: bytes, head: RequestHead, upgrades: bool) -> None:
             parser = HttpRequestParser(reading)
             parser.feed_data(_without_upgrade(raw))
         same = same and _ends_alike(parser, reading, head)
-    except HttpParserError as error:
-        raise PeerError(400, f"a second parser does not read this request: {error}") from None
+    except HttpParserError:
+        raise PeerError(400, "a second parser does not read this request") from None
     if not same:
         raise PeerError(400, "a second parser reads this request in another way")
 
