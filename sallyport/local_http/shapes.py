@@ -207,15 +207,15 @@ async def heads(request: web.Request) -> web.Response:
 
 
 async def generated(request: web.Request) -> web.StreamResponse:
-    """That many bytes, each piece another one; digestible by `digest_of`."""
-    size = int(request.match_info["size"])
-    answer = web.StreamResponse(headers={"Content-Type": request.query.get("type", "application/octet-stream")})
+    """That many bytes, each piece another one, digestible by `digest_of`; with `text`, so many bytes of text."""
+    size, text = int(request.match_info["size"]), "text" in request.query
+    answer = web.StreamResponse(headers={"Content-Type": "text/plain" if text else "application/octet-stream"})
     if "chunked" in request.query:
         answer.enable_chunked_encoding()
     else:
         answer.content_length = size
     await answer.prepare(request)
-    for piece in pieces(size):
+    for piece in (TEXT[: min(len(TEXT), size - at)] for at in range(0, size, len(TEXT))) if text else pieces(size):
         await answer.write(piece)
     return answer
 
