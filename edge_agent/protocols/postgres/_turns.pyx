@@ -20,7 +20,8 @@ from asyncio import get_running_loop
 
 from edge_agent.protocols.postgres import messages as m
 from edge_agent.protocols.postgres.expect import Expect
-from edge_agent.protocols.postgres.run import Run, parameters, recorded_of_response
+from edge_agent.kept import recorded_of_response
+from edge_agent.protocols.postgres.run import Run, parameters
 from edge_agent.protocols.postgres.states import READY
 from edge_agent.secrets import SHORTEST
 from gateway_kernel.model import SqlFacts

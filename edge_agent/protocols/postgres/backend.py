@@ -157,7 +157,7 @@ class Backend(asyncio.Protocol):
         if upto > self._kept:
             run = self.owed[0].run if self.owed else None
             if run is not None and self.owed[0].shown:
-                run.keep(data if self._kept == 0 and upto == len(data) else data[self._kept : upto])
+                run.response.add(data if self._kept == 0 and upto == len(data) else data[self._kept : upto])
             self._kept = upto
 
     def _leave_out(self, data: bytes, start: int, end: int, instead: bytes = b"") -> None:
@@ -167,7 +167,7 @@ class Backend(asyncio.Protocol):
         if instead:
             self._out.append(instead)
             if self.owed and self.owed[0].run is not None:
-                self.owed[0].run.keep(instead)
+                self.owed[0].run.response.add(instead)
         self._mark = self._kept = end
 
     def _rows(self, data: bytes, start: int, end: int, count: int) -> None:

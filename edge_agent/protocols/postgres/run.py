@@ -4,25 +4,22 @@ It keeps what the recording needs to know of the answer (rows, bytes, digest, as
 session to carry out what the driver decided. It sends nothing itself.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from edge_agent.gateway import Admitting
+from edge_agent.kept import Kept, recorded_of_response
 from edge_agent.protocols.postgres import messages as m
-from gateway_kernel.audit import Finished, Outcome, ResponseRecord, responses_kept
+from gateway_kernel.audit import Finished, Outcome
 from gateway_kernel.commands import Refuse, Result
 from gateway_kernel.judge import Judgement
-from gateway_kernel.model import EffectKind, Facts, Instant, Operation, Parameter, Session
+from gateway_kernel.model import EffectKind, Facts, Instant, Operation, Parameter
 from gateway_kernel.parse.sql.effects import QUIET
 
 if TYPE_CHECKING:
     from edge_agent.protocols.postgres.session import PostgresSession
-
-FULL_RESPONSE = 256 * m.KiB  # bytes of one response that are recorded at most where the policy says `full`
-HEAD_RESPONSE = 4 * m.KiB  # bytes where it says `head`
 
 _AWAITED = frozenset((EffectKind.TRANSACTION, EffectKind.TRANSFER))
 _CHANGES_MEANING = frozenset((EffectKind.SESSION, EffectKind.EXECUTE, EffectKind.PRIVILEGE, EffectKind.SCHEMA))
@@ -65,12 +62,6 @@ def traits_of(facts: Facts) -> Traits:
     return traits
 
 
-def recorded_of_response(judgement: Judgement, session: Session) -> int:
-    """How many bytes of the response are recorded, beside its digest."""
-    kept = responses_kept(judgement.verdict.obligations, observed=session.mode == "observe")
-    return FULL_RESPONSE if kept == "full" else HEAD_RESPONSE if kept == "head" else 0
-
-
 def parameters(bound: m.Bind, types: tuple[int, ...]) -> tuple[Parameter, ...]:
     """The values of a Bind; `types` are the oids as far as they are known."""
     known = len(types)
@@ -87,10 +78,8 @@ class Run:
 
     __slots__ = (
         "barrier",
-        "body",
         "bound",
         "changed",
-        "digest",
         "done",
         "error",
         "exceeded",
@@ -99,13 +88,12 @@ class Run:
         "forwarded",
         "handle",
         "judgement",
-        "kept",
-        "limit",
         "masked",
         "max_rows",
         "operation",
         "portal",
         "raw",
+        "response",
         "result",
         "rows",
         "savepoint",
@@ -113,7 +101,6 @@ class Run:
         "session",
         "settled",
         "sink",
-        "size",
         "spooled",
         "started",
         "suspended",
@@ -143,16 +130,12 @@ class Run:
         self.result = 0  # which of the results with rows is arriving
         self.changed = 0
         self.rows = 0
-        self.size = 0
         self.started = 0
         self.sink: Sink | None = None
         self.fields: tuple[m.Field, ...] = ()
         self.sensitive = False
         self.masked: dict[str, int] = {}
-        self.body: list[bytes] = []
-        self.kept = 0
-        self.limit = 0
-        self.digest = None
+        self.response = Kept(0)
         self.spooled: object = None
         self.barrier = False
 
@@ -177,7 +160,7 @@ class Run:
         self.settled = True
         self.barrier = traits_of(judgement.operation.facts).barrier
         self.sensitive = judgement.mask.sensitive
-        self.limit = recorded_of_response(judgement, self.session.kernel)
+        self.response.limit = recorded_of_response(judgement, self.session.kernel)
         self.started = self.session.gateway.now()
         self.session.carry_out(self)
 
@@ -186,7 +169,7 @@ class Run:
         self.judgement = judgement
         self.done = done
         self.settled = self.forwarded = True
-        self.limit = recorded_of_response(judgement, self.session.kernel)
+        self.response.limit = recorded_of_response(judgement, self.session.kernel)
         self.started = started
 
     def refuse(self, refusal: Refuse) -> None:
@@ -204,35 +187,12 @@ class Run:
     def verbs(self) -> tuple[str, ...]:
         return traits_of(self.operation.facts).verbs
 
-    def keep(self, piece: bytes) -> None:
-        """Account for a piece of the response, as the client gets it."""
-        size = len(piece)
-        self.size += size
-        if self.digest is None:
-            if self.kept + size <= self.limit:
-                self.body.append(piece)
-                self.kept += size
-                return
-            self.digest = hashlib.sha256(b"".join(self.body))
-            self.body.append(piece[: self.limit - self.kept])
-        self.digest.update(piece)
-
     def finish(self, outcome: Outcome, detail: str = "") -> None:
         """Tell the driver the outcome, once."""
         done, self.done = self.done, None
         if done is None:
             return
-        response = None
-        if self.size:
-            response = ResponseRecord(
-                kind="postgres",
-                body=b"".join(self.body),
-                digest="" if self.digest is None else self.digest.hexdigest(),
-                rows=self.rows or self.changed,
-                bytes=self.size,
-                masked=self.masked,
-                truncated=self.digest is not None,
-            )
+        response = self.response.record("postgres", rows=self.rows or self.changed, masked=self.masked)
         micros = self.session.gateway.now() - self.started if self.started else 0
         finished = Finished(self.operation.id, outcome, detail or self.error or self.tag, response, micros)
         done(Result(finished, outcome))
