@@ -163,7 +163,7 @@ async def text(request: web.Request) -> web.StreamResponse:
     elif framing == "close":
         answer.force_close()
     await answer.prepare(request)
-    for at in range(0, len(TEXT), 1000):
+    for at in range(0, len(TEXT) if request.method == "GET" else 0, 1000):
         await answer.write(TEXT[at : at + 1000])
     return answer
 
@@ -215,6 +215,8 @@ async def generated(request: web.Request) -> web.StreamResponse:
     else:
         answer.content_length = size
     await answer.prepare(request)
+    if request.method == "HEAD":
+        return answer
     for piece in (TEXT[: min(len(TEXT), size - at)] for at in range(0, size, len(TEXT))) if text else pieces(size):
         await answer.write(piece)
     return answer
