@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from gateway_kernel.audit import read, verify
 from gateway_kernel.errors import TamperedError
@@ -11,6 +12,7 @@ from sallyport.timeline import Step, timeline
 
 SESSIONS = 2
 ROWS_REPLAYED = 3  # of each result
+LONGEST_PART = 330  # characters of one text, so that a body does not fill the screen
 
 
 class Ending:
@@ -53,7 +55,7 @@ class Ending:
         what = f"sallyport sessions replay {' and '.join(sessions)}"
         stage.tell("REPLAYED", what, f"{len(steps)} operations, {len(lines)} events")
         for part in (part for step in steps for part in step.rendered(ROWS_REPLAYED)):
-            stage.show(part)
+            stage.show(_short(part))
         return recordings
 
     def verified(self, recordings: list[list[bytes]]) -> None:
@@ -75,3 +77,7 @@ class Ending:
 
 def _deletes(step: Step) -> bool:
     return step.operation is not None and step.operation.text.startswith("DELETE")
+
+
+def _short(part: Any) -> Any:
+    return f"{part[:LONGEST_PART]} …" if isinstance(part, str) and len(part) > LONGEST_PART else part
