@@ -37,7 +37,9 @@ class RewriteAction:
         for name, value in settings.parts.items():
             readers = [reader for reader in READERS if any(_is(name, part) for part in reader.parts)]
             if not readers:
-                yield Objection(("parts", name), f"no protocol has a part {name!r}{nearest(name, _named_so(name, known))}")
+                yield Objection(
+                    ("parts", name), f"no protocol has a part {name!r}{nearest(name, _named_so(name, known))}"
+                )
             for reader in readers:
                 if problem := reader.part_problem(name, value):
                     yield Objection(("parts", name), problem)
