@@ -1,7 +1,7 @@
 """A whole Sallyport on this machine around one real upstream, seen through one protocol.
 
-The tests of `tests/invariants`, `tests/kill` and `tests/bypass` are written against `World` and run for every
-protocol in `WORLDS`: adding a protocol adds a world, not tests.
+The tests of `tests/invariants` are written against `World` and run for every protocol in `WORLDS`: adding a protocol adds a
+world, not tests. What tries to get round the rules has its own, smaller view of the same: `tests/bypass/attacked.py`.
 """
 
 import contextlib
