@@ -22,7 +22,12 @@ _DROPPED = frozenset(
     }
 )  # fmt: skip
 _LINKED = re.compile(r"<([^<>]*)>")  # RFC 8288 3
-_ADDRESSES = frozenset({"location", "content-location"})
+_ADDRESSES = frozenset({"location", "content-location", "operation-location", "azure-asyncoperation"})
+"""Headers that clients follow; the last two by polling (Azure's long-running operations)."""
+_REFRESH = re.compile(r"\s*([0-9.]+)\s*(?:[;,]?\s*(?:url\s*=\s*)?[\"']?([^\"']*)[\"']?\s*)", re.IGNORECASE)
+_TWO_WAYS = re.compile(r"[\x00-\x20\\\x7f]")
+"""Browsers leave some of these out of an URL and read the others as slashes (WHATWG URL 4.4): `/\\host` is another host to them."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 WITHHELD = "Sallyport-Withheld"
 """Names what of a response was taken out, and why."""
 
@@ -76,8 +81,11 @@ def origin(guarded: Guarded) -> str:
 def address(value: str, place: Place, guarded: Guarded, target: str) -> str | None:
     """An address of the upstream as one of the edge, in the form in which it came; None if it leads anywhere else."""
     own = origin(guarded)
+    value = value.strip()
+    if _TWO_WAYS.search(value):
+        return None
     try:
-        whole = urlsplit(urljoin(own + target, value.strip()))
+        whole = urlsplit(urljoin(own + target, value))
         port = whole.port or DEFAULT_PORTS.get(whole.scheme)
     except ValueError:
         return None
@@ -93,9 +101,9 @@ def address(value: str, place: Place, guarded: Guarded, target: str) -> str | No
         return None  # beside the part of the upstream that this resource is
     rest = path[len(base) :] or "/"
     tail = (f"?{whole.query}" if whole.query else "") + (f"#{whole.fragment}" if whole.fragment else "")
-    if "//" in value.partition("?")[0]:
+    if "//" in value.partition("?")[0] or _SCHEME.match(value):
         return f"{place.base}{rest}{tail}"
-    return f"{place.prefix}{rest}{tail}" if value.strip().startswith("/") else value
+    return f"{place.prefix}{rest}{tail}" if value.startswith("/") else value
 
 
 def _linked(url: str, place: Place, guarded: Guarded, target: str) -> str:
@@ -105,9 +113,13 @@ def _linked(url: str, place: Place, guarded: Guarded, target: str) -> str:
 
 
 def _refresh(name: str, value: str, place: Place, guarded: Guarded, target: str) -> Iterator[tuple[str, str]]:
-    seconds, mark, url = value.partition(";")
-    if not mark:
+    read = _REFRESH.fullmatch(value)
+    if read is not None and not read[2]:
         yield name, value
         return
-    moved = address(url.strip()[4:].strip("\"'"), place, guarded, target)
-    yield (name, f"{seconds}; url={moved}") if moved is not None else (WITHHELD, "refresh: it leads off the edge")
+    moved = None if read is None else address(read[2], place, guarded, target)
+    yield (
+        (name, f"{read[1]}; url={moved}")
+        if read and moved is not None
+        else (WITHHELD, "refresh: it leads off the edge")
+    )

@@ -277,6 +277,30 @@ async def test_redirects_stay_on_the_edge(edge: Edge) -> None:
     assert b"Sallyport-Withheld: location" in answer
 
 
+async def test_addresses_that_can_be_read_in_two_ways_are_taken_out(edge: Edge) -> None:
+    """Lenient clients read a backslash, a tab or a scheme without its slashes as the way to another host."""
+    client = await edge.client()
+    for header, kept in (
+        ("Location: /\\evil.example/x", ""),
+        ("Location: /\t/evil.example/x", ""),
+        ("Location: \\\\evil.example", ""),
+        ("Location: http:/evil.example/x", "http://edge/api/evil.example/x"),
+        ("Location: //evil.example/x", ""),
+        ("Refresh: 0,url=https://evil.example/", ""),
+        ("Refresh: 0; URL='https://evil.example/'", ""),
+        ("Refresh: 5; url=/next", "5; url=/api/next"),
+        ("Refresh: 5", "5"),
+        ("Operation-Location: https://evil.example/op", ""),
+        (f"Azure-AsyncOperation: http://127.0.0.1:{edge.origin.port}/op?v=1", "http://edge/api/op?v=1"),
+    ):
+        edge.origin.answer = lambda _, header=header: ok(b"{}", header)
+        answer = (await client.gets("/start")).decode()
+        name = header.partition(":")[0]
+        found = [line.partition(": ")[2] for line in answer.split("\r\n") if line.startswith(f"{name}: ")]
+        assert found == ([kept] if kept else []), header
+        assert bool(kept) or "Sallyport-Withheld: " in answer, header
+
+
 async def test_nobody_is_served_without_a_key(edge: Edge) -> None:
     """401 with a challenge, for a missing, wrong or foreign credential."""
     client = await edge.client()
